@@ -1,0 +1,114 @@
+"""Where everything lies in the object store. Every key of the system is made here.
+
+files/{file}                                     uploaded and result files
+uploads/{upload}/parts/{part}                    parts of an upload that is not complete
+base_models/{base}/{name}                        an uploaded base model
+base_models/{base}/manifest.json                 its list of files, put once when complete
+jobs/{job}/attempts/{n}/spec.json                written once by the service
+jobs/{job}/attempts/{n}/{pod}/events/{seq}.jsonl progress, in numbered segments
+jobs/{job}/attempts/{n}/{pod}/failure.json       why the attempt failed
+jobs/{job}/attempts/{n}/{pod}/log.txt            the process's output
+jobs/{job}/attempts/{n}/{pod}/checkpoints/{arm}/{step}/...   manifest.json is written last
+jobs/{job}/attempts/{n}/{pod}/models/{arm}/...   an ordinary Hugging Face directory
+jobs/{job}/attempts/{n}/{pod}/report.json
+jobs/{job}/attempts/{n}/{pod}/metrics.csv
+jobs/{job}/result.json                           the commit: one conditional PUT
+"""
+
+from typing import Final
+
+SEQUENCE_DIGITS: Final = 8
+"""Numbers in keys are zero-padded so that a listing is in numeric order."""
+
+
+def file_key(file_id: str) -> str:
+    """Content of a file."""
+    return f"files/{file_id}"
+
+
+def upload_part_key(upload_id: str, part_id: str) -> str:
+    """One part of an upload."""
+    return f"uploads/{upload_id}/parts/{part_id}"
+
+
+def base_model_prefix(base_model_id: str) -> str:
+    """Prefix (with a trailing slash) of an uploaded base model."""
+    return f"base_models/{base_model_id}/"
+
+
+def job_prefix(job_id: str) -> str:
+    """Prefix of everything that belongs to a job."""
+    return f"jobs/{job_id}/"
+
+
+def attempts_prefix(job_id: str) -> str:
+    """Prefix of all attempts of a job."""
+    return f"jobs/{job_id}/attempts/"
+
+
+def attempt_prefix(job_id: str, attempt: int) -> str:
+    """Prefix of one attempt."""
+    return f"jobs/{job_id}/attempts/{attempt}/"
+
+
+def spec_key(job_id: str, attempt: int) -> str:
+    """The spec of one attempt."""
+    return f"{attempt_prefix(job_id, attempt)}spec.json"
+
+
+def pod_prefix(job_id: str, attempt: int, pod: str) -> str:
+    """Prefix below which one start of one attempt writes."""
+    return f"{attempt_prefix(job_id, attempt)}{pod}/"
+
+
+def events_prefix(job_id: str, attempt: int, pod: str) -> str:
+    """Prefix of one start's event segments."""
+    return f"{pod_prefix(job_id, attempt, pod)}events/"
+
+
+def event_segment_key(job_id: str, attempt: int, pod: str, sequence: int) -> str:
+    """One segment of events, JSON Lines of :class:`deploy.contract.event.JobEvent`."""
+    return f"{events_prefix(job_id, attempt, pod)}{sequence:0{SEQUENCE_DIGITS}d}.jsonl"
+
+
+def failure_key(job_id: str, attempt: int, pod: str) -> str:
+    """Why one start failed."""
+    return f"{pod_prefix(job_id, attempt, pod)}failure.json"
+
+
+def log_key(job_id: str, attempt: int, pod: str) -> str:
+    """The output of one start."""
+    return f"{pod_prefix(job_id, attempt, pod)}log.txt"
+
+
+def checkpoint_prefix(job_id: str, attempt: int, pod: str, arm: str, step: int) -> str:
+    """One checkpoint of one arm."""
+    return f"{pod_prefix(job_id, attempt, pod)}checkpoints/{arm}/{step:0{SEQUENCE_DIGITS}d}/"
+
+
+def model_prefix(job_id: str, attempt: int, pod: str, arm: str) -> str:
+    """The weights of one arm: an ordinary Hugging Face directory."""
+    return f"{pod_prefix(job_id, attempt, pod)}models/{arm}/"
+
+
+def report_key(job_id: str, attempt: int, pod: str) -> str:
+    """The report as the job wrote it."""
+    return f"{pod_prefix(job_id, attempt, pod)}report.json"
+
+
+def metrics_key(job_id: str, attempt: int, pod: str) -> str:
+    """Per-step metrics in CSV."""
+    return f"{pod_prefix(job_id, attempt, pod)}metrics.csv"
+
+
+def result_key(job_id: str) -> str:
+    """The commit of a job. At most one ever exists."""
+    return f"jobs/{job_id}/result.json"
+
+
+def job_name(job_id: str, attempt: int) -> str:
+    """Deterministic name of a launched attempt: "already exists" means "done".
+
+    ``job_id`` is ``ftjob-`` and lower-case letters and digits, so this is a DNS label.
+    """
+    return f"harden-{job_id.removeprefix('ftjob-')}-{attempt}"

@@ -1,0 +1,69 @@
+"""What every endpoint backend can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from deploy.contract.document import StoredFile
+
+
+class EndpointError(Exception):
+    """The endpoint backend could not do what it was asked."""
+
+
+class ServePhase(Enum):
+    """Where one endpoint is."""
+
+    STARTING = "starting"
+    READY = "ready"
+    """It has answered a real generation."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """An order to serve one model."""
+
+    name: str
+    """DNS label, derived from the endpoint's id."""
+    model_id: str
+    """The name the server answers to (``model`` in requests)."""
+    weights_uri: str
+    """Prefix of the weights: ``file:///...`` or ``s3://...``."""
+    files: tuple[StoredFile, ...]
+    """All of them are verified before the server may start."""
+    max_model_len: int | None = None
+    """Tokens of prompt and completion together; None takes the model's own limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What a backend sees of one endpoint."""
+
+    name: str
+    phase: ServePhase
+    base_url: str | None = None
+    """``http://host:port`` without ``/v1``; set when READY."""
+    reason: str | None = None
+    """When FAILED: what went wrong, with the last lines of the server's log."""
+
+
+class EndpointBackend(Protocol):
+    """Serves models. Every method may be called again after a crash with the same arguments."""
+
+    def serve(self, order: Serve) -> None:
+        """Start an endpoint; one that exists under this name, in whatever phase, is left alone. Raises EndpointError."""
+        ...
+
+    def observe(self) -> Mapping[str, Server]:
+        """Every endpoint this backend knows, by name, until it is removed."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Stop an endpoint and forget it, with its copy of the weights."""
+        ...
+
+    def close(self) -> None:
+        """The service goes away. Local servers are stopped with it; a cluster's go on."""
+        ...

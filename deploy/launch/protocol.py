@@ -1,0 +1,76 @@
+"""What every launcher can do. The reconciler knows nothing else about where jobs run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class LaunchError(Exception):
+    """The launcher could not do what it was asked."""
+
+
+class RunPhase(Enum):
+    """Where one launched attempt is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    EXITED = "exited"
+    """Ended with an exit code."""
+    LOST = "lost"
+    """Ended without one: killed, or its machine is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """An order to run one attempt. The process gets the spec's URI and hash and nothing else."""
+
+    name: str
+    """``harden-{job}-{attempt}``; see :func:`deploy.contract.layout.job_name`."""
+    spec_uri: str
+    spec_sha256: str
+    deadline_s: int
+    """Wall-clock seconds after which it is stopped and counts as failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a launcher sees of one attempt."""
+
+    name: str
+    phase: RunPhase
+    exit_code: int | None = None
+    """Only with EXITED. A signal N is 128+N."""
+    reason: str | None = None
+    """For people: why it waits, or why it is lost."""
+
+
+class Launcher(Protocol):
+    """Runs attempts. Every method may be called again after a crash with the same arguments."""
+
+    def launch(self, order: Launch) -> None:
+        """Start an attempt; one that exists under this name already, in whatever phase, is left alone.
+
+        Raises LaunchError.
+        """
+        ...
+
+    def observe(self) -> Mapping[str, Run]:
+        """Every attempt this launcher knows, by name, until it is removed."""
+        ...
+
+    def stop(self, name: str, *, grace_s: float) -> None:
+        """Ask the attempt to stop (SIGTERM), and kill it and all its children after ``grace_s``. Returns at once."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget an attempt that has ended, with its scratch space; a running one is killed first."""
+        ...
+
+    def log_tail(self, name: str, *, lines: int = 50) -> str:
+        """The last lines of its output, control characters escaped; empty when there is none."""
+        ...
+
+    def close(self) -> None:
+        """The service goes away. Local runs are stopped with it; a cluster's go on."""
+        ...
