@@ -27,4 +27,4 @@ class JobEvent(Document):
     type: Literal["message", "metrics"] = "message"
     message: Annotated[str, Field(max_length=2000)]
     phase: Phase
-    data: dict[str, Any] = {}
+    data: Annotated[dict[str, Any], Field(default_factory=dict)]
