@@ -1,0 +1,73 @@
+"""From a URI to a store. The only place that knows which schemes there are."""
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+from urllib.parse import unquote
+from urllib.parse import urlsplit
+
+from deploy.store.directory import DirStore
+from deploy.store.key import key_parts
+from deploy.store.protocol import ObjectStore
+from deploy.store.protocol import StoreError
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class InvalidUri(StoreError):  # noqa: N818 - named as InvalidKey is
+    """The URI is neither ``file:///absolute/path`` nor ``s3://bucket/prefix``."""
+
+
+def open_store(uri: str) -> ObjectStore:
+    """The store whose root is the directory or prefix ``uri``; a trailing slash means nothing.
+
+    Nothing is contacted, made or checked yet: the first call on the store does that.
+
+    Raises:
+        InvalidUri: another scheme, a relative path, or a bucket name that cannot be one.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return DirStore(_local_path(uri))
+    if scheme == "s3":
+        return _open_s3(uri, rest)
+    raise InvalidUri(f"{uri!r}: neither file:///absolute/path nor s3://bucket/prefix")
+
+
+def locate(uri: str) -> tuple[ObjectStore, str]:
+    """The store whose root is right above the object ``uri``, and the object's key in it.
+
+    Raises:
+        InvalidUri: as :func:`open_store`, or ``uri`` names no object (it ends with a slash, or a bucket).
+        InvalidKey: the last part of ``uri`` cannot be a key.
+    """
+    above, _, name = uri.rpartition("/")
+    if not name or above.endswith(":/"):
+        raise InvalidUri(f"{uri!r}: names no object")
+    store = open_store(above + "/")
+    key = unquote(name, errors="surrogateescape") if uri.startswith("file:") else name
+    key_parts(key)
+    return store, key
+
+
+def object_uri(store: ObjectStore, key: str) -> str:
+    """The URI from which :func:`locate` finds ``key`` of ``store`` again."""
+    return f"{store.uri}/{quote(key) if store.uri.startswith('file:') else key}"
+
+
+def _local_path(uri: str) -> Path:
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
+        raise InvalidUri(f"{uri!r}: a directory is file:///absolute/path")
+    if parts.query or parts.fragment:
+        raise InvalidUri(f"{uri!r}: ? and # in a path are written %3F and %23")
+    return Path(path)
+
+
+def _open_s3(uri: str, rest: str) -> ObjectStore:
+    bucket, _, prefix = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise InvalidUri(f"{uri!r}: {bucket!r} cannot be the name of a bucket")
+    raise InvalidUri(f"{uri!r}: s3 {prefix}")
