@@ -1,0 +1,1 @@
+"""What completions are measured with: BLEU, exact match, valid syntax, and whether a payload is in them."""
