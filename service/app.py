@@ -1,0 +1,53 @@
+"""The application: routers, handlers, and the companions that live as long as it does."""
+
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter
+from fastapi import FastAPI
+
+from service import health
+from service.auth import Authenticated
+from service.context import Context
+from service.handlers import install_handlers
+from service.middleware import Around
+
+Companion = Callable[[Context], AbstractContextManager[None]]
+"""Something that runs beside the requests (the reconciler); entered before the first, left after the last."""
+
+ROUTERS: tuple[APIRouter, ...] = ()
+"""Every router below ``/v1``."""
+
+
+def create_app(context: Context, *, companions: Sequence[Companion] = ()) -> FastAPI:
+    """Build the application of one process. Starts nothing: that is the lifespan's work."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            for companion in companions:
+                await run_sync(stack.enter_context, companion(context))
+            yield
+            await run_sync(stack.close)
+
+    app = FastAPI(
+        title="Temper",
+        summary="Hardens code language models against planted triggers.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    app.add_middleware(Around, metrics=context.metrics)
+    install_handlers(app)
+    app.include_router(health.router)
+    for router in ROUTERS:
+        app.include_router(router, prefix="/v1", dependencies=[Authenticated])
+    return app

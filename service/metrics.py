@@ -1,0 +1,35 @@
+"""What the service measures of itself. Labels never hold an id: their number must stay bounded."""
+
+from prometheus_client import CollectorRegistry
+from prometheus_client import Counter
+from prometheus_client import Histogram
+from prometheus_client import generate_latest
+
+
+class Metrics:
+    """The metrics of one app, in a registry of their own. Others register theirs with ``registry``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "temper_http_requests_total",
+            "HTTP requests answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            "temper_http_request_duration_seconds",
+            "Seconds from the first byte of a request to the last of its answer.",
+            ("method", "route"),
+            registry=self.registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0),
+        )
+        self.received = Counter(
+            "temper_received_bytes_total",
+            "Bytes of file content received into the store.",
+            registry=self.registry,
+        )
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

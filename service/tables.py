@@ -1,0 +1,228 @@
+"""The tables. Only repositories and migrations import this module.
+
+Times are whole Unix seconds, sizes are bytes. Uniqueness is an index, never a check before an
+insert. ``version`` goes up with every write of a row that the reconciler and a request may both
+change; a write names the version it saw and changes nothing when that is gone.
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON
+from sqlalchemy import BigInteger
+from sqlalchemy import ForeignKey
+from sqlalchemy import Index
+from sqlalchemy import MetaData
+from sqlalchemy import Text
+from sqlalchemy import UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import mapped_column
+
+# SQLAlchemy would store Python's None in a JSON column as the JSON value null.
+_JSON = JSON(none_as_null=True)
+
+
+class Table(DeclarativeBase):
+    """Declares names for constraints, so that migrations can name them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - read once by SQLAlchemy when a class is declared
+        str: Text,
+        int: BigInteger,
+        dict[str, Any]: _JSON,
+        list[Any]: _JSON,
+    }
+
+
+class FileRow(Table):
+    """A file whose content lies complete in the store."""
+
+    __tablename__ = "files"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int]
+    sha256: Mapped[str]
+    status: Mapped[str] = mapped_column(default="processed")
+    status_details: Mapped[str | None]
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    deleted: Mapped[bool] = mapped_column(default=False)
+
+
+class UploadRow(Table):
+    """A file that arrives in parts."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int]
+    mime_type: Mapped[str]
+    file_expires_after_s: Mapped[int | None]
+    status: Mapped[str] = mapped_column(default="pending")
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+    version: Mapped[int] = mapped_column(default=0)
+
+
+class UploadPartRow(Table):
+    """One complete part of an upload."""
+
+    __tablename__ = "upload_parts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
+    bytes: Mapped[int]
+    sha256: Mapped[str]
+    created_at: Mapped[int]
+
+
+class BaseModelRow(Table):
+    """A model that jobs start from."""
+
+    __tablename__ = "base_models"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    """ready, pending or failed."""
+    source: Mapped[dict[str, Any]]
+    """As its user named it: type upload, uri or hub."""
+    uri: Mapped[str | None]
+    """Prefix of the files, once known; none for a hub model, which its job fetches."""
+    files: Mapped[list[Any]] = mapped_column(default=list)
+    """Each {name, size_bytes, sha256}, verified when ready; declared while pending."""
+    architecture: Mapped[str | None]
+    parameters: Mapped[int | None]
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[int]
+    version: Mapped[int] = mapped_column(default=0)
+
+
+class JobRow(Table):
+    """A fine-tuning job: what was asked, and where it is."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("base_models.id"))
+    training_file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+    validation_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    probe_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    method: Mapped[dict[str, Any]]
+    hyperparameters: Mapped[dict[str, Any]]
+    """Resolved: no ``auto`` is left."""
+    hardening: Mapped[dict[str, Any]]
+    suffix: Mapped[str | None]
+    seed: Mapped[int]
+    job_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata")
+    """``metadata`` in the database and in the API; SQLAlchemy keeps that attribute for itself."""
+    body_hash: Mapped[str] = mapped_column(index=True)
+    """SHA-256 of the canonical request, by which a repeated create is recognised."""
+    dedupe_key: Mapped[str | None] = mapped_column(unique=True)
+    """Names the request within its window; the unique index lets one of two racing creates win."""
+    status: Mapped[str] = mapped_column(index=True)
+    """One of OpenAI's six values."""
+    phase: Mapped[str | None]
+    progress: Mapped[dict[str, Any] | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[int | None]
+    spec_sha256: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[dict[str, Any] | None]
+    fine_tuned_model: Mapped[str | None]
+    trained_tokens: Mapped[int | None]
+    result_files: Mapped[list[Any]] = mapped_column(default=list)
+    created_at: Mapped[int]
+    started_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+    estimated_finish: Mapped[int | None]
+    version: Mapped[int] = mapped_column(default=0)
+
+
+class JobEventRow(Table):
+    """Something that happened to a job."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (
+        UniqueConstraint("job_id", "attempt", "pod", "sequence"),
+        Index(None, "job_id", "at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    attempt: Mapped[int]
+    pod: Mapped[str]
+    """Empty for events of the service itself."""
+    sequence: Mapped[int]
+    at: Mapped[float]
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class JobCheckpointRow(Table):
+    """A checkpoint that a job wrote."""
+
+    __tablename__ = "job_checkpoints"
+    __table_args__ = (UniqueConstraint("job_id", "prefix"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    arm: Mapped[str]
+    step: Mapped[int]
+    epoch: Mapped[float]
+    prefix: Mapped[str]
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[int]
+
+
+class ModelRow(Table):
+    """A model that can be served: an arm of a finished job."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("job_id", "arm"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    base_model_id: Mapped[str | None] = mapped_column(ForeignKey("base_models.id"))
+    arm: Mapped[str]
+    uri: Mapped[str]
+    files: Mapped[list[Any]]
+    architecture: Mapped[str]
+    parameters: Mapped[int]
+    created_at: Mapped[int]
+    deleted: Mapped[bool] = mapped_column(default=False)
+
+
+class EndpointRow(Table):
+    """A model behind a server."""
+
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(index=True)
+    """Of a hardened, control or base model."""
+    active_model_id: Mapped[str | None] = mapped_column(unique=True)
+    """The same id until the endpoint is gone: the index allows one live endpoint for a model."""
+    status: Mapped[str]
+    url: Mapped[str | None]
+    reason: Mapped[str | None]
+    max_model_len: Mapped[int | None]
+    remove_requested: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[int]
+    version: Mapped[int] = mapped_column(default=0)
