@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import Final
 
 from deploy.contract.document import StoredFile
+from deploy.store.content import check_range
+from deploy.store.content import equal
+from deploy.store.content import join
 from deploy.store.fetch import fetch_verified
 from deploy.store.key import TEMPORARY_PART
 from deploy.store.key import deleted_prefix_parts
@@ -105,7 +108,7 @@ class DirStore:
                     self._publish(key, parts, lambda parent: _link(temporary, parent, parts[-1]))
                 except FileExistsError:
                     with suppress(ObjectMissing):  # the rival's object was deleted meanwhile: try again
-                        return self._holds(key, data)
+                        return equal(self.read(key), data)
                 else:
                     return True
         raise StoreError(f"{key}: something that is no object is in the way")
@@ -117,19 +120,11 @@ class DirStore:
 
     def get(self, key: str, *, limit_bytes: int = 16 << 20) -> bytes:
         """A small object whole; see the protocol."""
-        chunks = []
-        size_bytes = 0
-        for chunk in self.read(key):
-            size_bytes += len(chunk)
-            if size_bytes > limit_bytes:
-                raise StoreError(f"{key}: larger than {limit_bytes} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return join(self.read(key), key=key, limit_bytes=limit_bytes)
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a range; see the protocol. A missing object is raised at once, not at the first chunk."""
-        if start < 0 or (length is not None and length < 0):
-            raise ValueError(f"negative range: start {start}, length {length}")
+        check_range(start, length)
         chunks = self._read(key, key_parts(key), start, length)
         next(chunks)  # opens the object
         return chunks
@@ -249,15 +244,6 @@ class DirStore:
                 except FileNotFoundError:  # a concurrent delete pruned the directory
                     if race == _RACES - 1:
                         raise
-
-    def _holds(self, key: str, data: bytes) -> bool:
-        """Whether the stored bytes are ``data``. Raises ObjectMissing."""
-        offset = 0
-        for chunk in self.read(key):
-            if data[offset : offset + len(chunk)] != chunk:
-                return False
-            offset += len(chunk)
-        return offset == len(data)
 
     def _read(self, key: str, parts: Sequence[str], start: int, length: int | None) -> Iterator[bytes]:
         with _store_errors(key):

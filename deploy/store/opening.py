@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from deploy.store.directory import DirStore
 from deploy.store.key import key_parts
+from deploy.store.protocol import InvalidKey
 from deploy.store.protocol import ObjectStore
 from deploy.store.protocol import StoreError
 
@@ -70,4 +71,11 @@ def _open_s3(uri: str, rest: str) -> ObjectStore:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise InvalidUri(f"{uri!r}: {bucket!r} cannot be the name of a bucket")
-    raise InvalidUri(f"{uri!r}: s3 {prefix}")
+    prefix = prefix.rstrip("/")
+    try:
+        key_parts(prefix or "none")
+    except InvalidKey as error:
+        raise InvalidUri(f"{uri!r}: {error}") from error
+    from deploy.store.s3 import S3Store  # boto3 takes a third of a second to import
+
+    return S3Store(bucket, prefix)

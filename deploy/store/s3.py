@@ -1,0 +1,318 @@
+"""S3, or any server that speaks its protocol and honours ``If-None-Match: *``, as object store.
+
+Covers: retries within bounds, answers that were lost, connections that break in the middle, servers that
+check nothing (our own SHA-256 is of what was read from the caller, whatever the server says).
+Does not cover: servers that ignore ``If-None-Match`` (put-once would overwrite), and credentials without
+``s3:ListBucket``, for whom S3 calls a missing object forbidden.
+"""
+
+import hashlib
+import itertools
+import random
+import time
+from collections.abc import Iterable
+from collections.abc import Iterator
+from datetime import UTC
+from datetime import datetime
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from typing import Final
+
+from botocore.exceptions import ClientError
+
+from deploy.contract.document import StoredFile
+from deploy.store.content import check_range
+from deploy.store.content import equal
+from deploy.store.content import join
+from deploy.store.fetch import fetch_verified
+from deploy.store.key import deleted_prefix_parts
+from deploy.store.key import is_part
+from deploy.store.key import key_parts
+from deploy.store.key import prefix_parts
+from deploy.store.key import written_key_parts
+from deploy.store.multipart import MOST_PARTS
+from deploy.store.multipart import MultipartUpload
+from deploy.store.multipart import parts_of
+from deploy.store.protocol import ObjectInfo
+from deploy.store.protocol import ObjectMissing
+from deploy.store.protocol import StoreError
+from deploy.store.protocol import StoreUnavailable
+from deploy.store.s3_client import S3Settings
+from deploy.store.s3_client import s3_client
+from deploy.store.s3_errors import error_code
+from deploy.store.s3_errors import s3_errors
+
+CHUNK_BYTES: Final = 1 << 20
+STALE_AFTER_S: Final = 86_400.0
+
+_DELETE_BATCH: Final = 1000
+"""The limit of S3's DeleteObjects."""
+_CONFLICTS: Final = 10
+"""Tries of a conditional PUT that S3 answers with 409; together they wait some 20 s at most."""
+_LONGEST_WAIT_S: Final = 4.0
+
+
+class S3Store:
+    """An :class:`deploy.store.protocol.ObjectStore` below a prefix of a bucket, which must exist."""
+
+    def __init__(self, bucket: str, prefix: str = "", settings: S3Settings | None = None) -> None:
+        """Open nothing yet; ``prefix`` has no slash at its ends.
+
+        Raises:
+            StoreError: boto3 cannot make a client of the settings.
+        """
+        self._bucket = bucket
+        self._above = f"{prefix}/" if prefix else ""
+        self._settings = settings or S3Settings.from_environment()
+        self._bucket_seen = False
+        with s3_errors(self.uri):
+            self._client = s3_client(self._settings)
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket/prefix``."""
+        return f"s3://{self._bucket}/{self._above}".rstrip("/")
+
+    def put(self, key: str, chunks: bytes | Iterable[bytes]) -> StoredFile:
+        """Write an object, overwriting; holds two parts of it at most. See the protocol."""
+        parts = written_key_parts(key)
+        source = (chunks,) if isinstance(chunks, bytes) else chunks
+        return self._put(key, parts[-1], source, part_size_bytes=self._settings.part_size_bytes, in_flight=1)
+
+    def put_once(self, key: str, data: bytes) -> bool:
+        """Write an object unless one exists; see the protocol."""
+        written_key_parts(key)
+        for attempt in range(_CONFLICTS):
+            verdict = self._put_if_none(key, data)
+            if verdict == "stored":
+                return True
+            if verdict == "exists":
+                try:
+                    # Equal bytes are ours: an earlier try arrived, only its answer did not.
+                    return equal(self.read(key), data)
+                except ObjectMissing:
+                    continue  # deleted meanwhile
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, 0.05 * 2**attempt)))  # noqa: S311 - jitter
+        raise StoreUnavailable(f"{self._uri(key)}: {_CONFLICTS} conditional writes met a concurrent one")
+
+    def put_file(self, key: str, path: Path) -> StoredFile:
+        """Write an object from a local file, several parts at once. Raises OSError of the local file."""
+        name = written_key_parts(key)[-1]
+        with path.open("rb") as file:
+            size_bytes = path.stat().st_size
+            part_size_bytes = max(self._settings.part_size_bytes, -(-size_bytes // MOST_PARTS))
+            return self._put(
+                key,
+                name,
+                iter(lambda: file.read(CHUNK_BYTES), b""),
+                part_size_bytes=part_size_bytes,
+                in_flight=self._settings.max_concurrency,
+            )
+
+    def get(self, key: str, *, limit_bytes: int = 16 << 20) -> bytes:
+        """A small object whole; see the protocol."""
+        return join(self.read(key), key=key, limit_bytes=limit_bytes)
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of a range; see the protocol. A missing object is raised at once, not at the first chunk."""
+        check_range(start, length)
+        key_parts(key)
+        chunks = self._read(key, start, None if length is None else start + length)
+        next(chunks)  # opens the object
+        return chunks
+
+    def fetch_file(self, key: str, path: Path, expected: StoredFile) -> None:
+        """Copy an object into ``path``, verified; see the protocol."""
+        fetch_verified(lambda: self.read(key), path, expected)
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """Size of an object, or None."""
+        key_parts(key)
+        try:
+            with s3_errors(self._uri(key)):
+                answer = self._client.head_object(**self._named(key))
+        except ObjectMissing:
+            self._check_bucket()
+            return None
+        return ObjectInfo(key=key, size_bytes=answer["ContentLength"])
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects below a string prefix in key order; see the protocol."""
+        prefix_parts(prefix)
+        return (info for info in self._list(prefix) if _is_key(info.key))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        key_parts(key)
+        with s3_errors(self._uri(key)):
+            self._client.delete_object(**self._named(key))
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all objects below ``prefix``, which ends with a slash, a thousand a request."""
+        deleted_prefix_parts(prefix)
+        deleted = 0
+        listed = self._list(prefix)
+        while batch := [{"Key": self._above + info.key} for info in itertools.islice(listed, _DELETE_BATCH)]:
+            with s3_errors(self._uri(prefix)):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            for failed in answer.get("Errors", ())[:1]:
+                raise StoreError(f"s3://{self._bucket}/{failed.get('Key')}: {failed.get('Message')}")
+            deleted += len(batch)
+        return deleted
+
+    def sweep(self, *, older_than_s: float = STALE_AFTER_S) -> int:
+        """Abort multipart uploads that crashed writers left unfinished; returns how many.
+
+        A lifecycle rule of the bucket does the same; this is for servers without one.
+        """
+        aborted = 0
+        oldest = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        with s3_errors(self.uri):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._above):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < oldest:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        aborted += 1
+        return aborted
+
+    def _uri(self, key: str) -> str:
+        return f"s3://{self._bucket}/{self._above}{key}"
+
+    def _named(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._above + key}
+
+    def _put(
+        self, key: str, name: str, chunks: Iterable[bytes], *, part_size_bytes: int, in_flight: int
+    ) -> StoredFile:
+        tally = _Tally()
+        parts = parts_of(tally.counted(chunks), part_size_bytes)
+        first = [next(parts, bytearray())]
+        if len(first[0]) < part_size_bytes:
+            with s3_errors(self._uri(key)):
+                self._client.put_object(**self._named(key), Body=first[0])
+        else:
+            upload = MultipartUpload(
+                client=self._client, bucket=self._bucket, key=self._above + key, in_flight=in_flight
+            )
+            upload.send(_from_first(first, parts))
+        return StoredFile(name=name, size_bytes=tally.size_bytes, sha256=tally.sha256)
+
+    def _put_if_none(self, key: str, data: bytes) -> str:
+        """One conditional PUT: ``stored``, ``exists`` or ``conflict``."""
+        with s3_errors(self._uri(key)):
+            try:
+                self._client.put_object(**self._named(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if status == 412:
+                    return "exists"
+                if error_code(error) == "ConditionalRequestConflict":
+                    return "conflict"
+                raise
+        return "stored"
+
+    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        """Chunks of a range; a connection that breaks is taken up again where it broke."""
+        body, version = self._open(key, start, end, {})
+        yield b""  # the caller takes this one, so that what follows always reaches ``finally``
+        for attempt in itertools.count(1):
+            try:
+                for chunk in _body_chunks(body, self._uri(key)):
+                    start += len(chunk)
+                    yield chunk
+                return
+            except StoreUnavailable:
+                if attempt >= self._settings.max_attempts:
+                    raise
+            body, _ = self._open(key, start, end, version)
+
+    def _open(
+        self, key: str, start: int, end: int | None, version: dict[str, str]
+    ) -> tuple[Any, dict[str, str]]:
+        """The body of a range (None for an empty one), and what pins a later request to the same bytes."""
+        if end is not None and start >= end:
+            if self.info(key) is None:
+                raise ObjectMissing(f"{self._uri(key)}: no such object")
+            return None, version
+        whole = start == 0 and end is None
+        wanted = {} if whole else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        with s3_errors(self._uri(key)):
+            try:
+                answer = self._client.get_object(**self._named(key), **wanted, **version)
+            except ClientError as error:
+                if error_code(error) == "InvalidRange":  # begins behind the end of the object
+                    return None, version
+                raise
+        return answer["Body"], {"IfMatch": answer["ETag"]}
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Whatever lies below the prefix, also what no key of ours can name."""
+        token: dict[str, str] = {}
+        while True:
+            with s3_errors(self._uri(prefix)):
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._above + prefix, **token)
+            for entry in page.get("Contents", ()):
+                yield ObjectInfo(key=entry["Key"].removeprefix(self._above), size_bytes=entry["Size"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _check_bucket(self) -> None:
+        """A HEAD that finds nothing has no body, so it cannot say whether the bucket is missing too."""
+        if self._bucket_seen:
+            return
+        try:
+            with s3_errors(f"s3://{self._bucket}"):
+                self._client.head_bucket(Bucket=self._bucket)
+        except ObjectMissing as error:
+            raise StoreError(f"s3://{self._bucket}: the bucket does not exist") from error
+        self._bucket_seen = True
+
+
+class _Tally:
+    """Size and SHA-256 of what flows through."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._digest.update(chunk)
+            self.size_bytes += len(chunk)
+            yield chunk
+
+
+def _from_first(first: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
+    """All parts, letting go of the first one when it is gone: two parts are held, not three."""
+    yield first.pop()
+    yield from rest
+
+
+def _body_chunks(body: Any, uri: str) -> Iterator[bytes]:
+    if body is None:
+        return
+    try:
+        while True:
+            with s3_errors(uri):
+                chunk = body.read(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+    finally:
+        body.close()
+
+
+def _is_key(key: str) -> bool:
+    """Whether ``key`` is one of ours, not the mark of an empty folder that some console has left."""
+    return all(map(is_part, key.split("/")))
