@@ -118,7 +118,8 @@ class JobRow(Table):
     __table_args__ = (Index(None, "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(ForeignKey("base_models.id"))
+    model: Mapped[str] = mapped_column(index=True)
+    """Id of the base model; no foreign key, for a finished job outlives its base model."""
     training_file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
     validation_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     probe_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
@@ -130,18 +131,22 @@ class JobRow(Table):
     seed: Mapped[int]
     job_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata")
     """``metadata`` in the database and in the API; SQLAlchemy keeps that attribute for itself."""
-    body_hash: Mapped[str] = mapped_column(index=True)
-    """SHA-256 of the canonical request, by which a repeated create is recognised."""
-    dedupe_key: Mapped[str | None] = mapped_column(unique=True)
-    """Names the request within its window; the unique index lets one of two racing creates win."""
+    inputs: Mapped[dict[str, Any] | None]
+    """What validation found: the dataset references that every attempt's spec repeats."""
     status: Mapped[str] = mapped_column(index=True)
     """One of OpenAI's six values."""
     phase: Mapped[str | None]
     progress: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[int | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    """Attempts that the platform made fail."""
+    launched_at: Mapped[int | None]
+    """Of the newest attempt."""
     spec_sha256: Mapped[str | None]
-    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    outcome: Mapped[dict[str, Any] | None]
+    """Of a job that succeeded: verdict, reasons, and the model of each arm."""
     error: Mapped[dict[str, Any] | None]
     fine_tuned_model: Mapped[str | None]
     trained_tokens: Mapped[int | None]
@@ -151,6 +156,20 @@ class JobRow(Table):
     finished_at: Mapped[int | None]
     estimated_finish: Mapped[int | None]
     version: Mapped[int] = mapped_column(default=0)
+
+
+class JobRequestRow(Table):
+    """A request that created a job, by which its repetition is recognised."""
+
+    __tablename__ = "job_requests"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    """An Idempotency-Key, or the body's hash; of two racing creates the index lets one win."""
+    body_hash: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    by_retry: Mapped[bool]
+    """Made by a client's retry, which overtook the request that it repeats."""
+    created_at: Mapped[int]
 
 
 class JobEventRow(Table):
@@ -199,7 +218,7 @@ class ModelRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    base_model_id: Mapped[str | None] = mapped_column(ForeignKey("base_models.id"))
+    base_model_id: Mapped[str | None]
     arm: Mapped[str]
     uri: Mapped[str]
     files: Mapped[list[Any]]

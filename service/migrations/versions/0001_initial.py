@@ -70,15 +70,17 @@ def upgrade() -> None:
         sa.Column("suffix", sa.Text(), nullable=True),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("metadata", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("body_hash", sa.Text(), nullable=False),
-        sa.Column("dedupe_key", sa.Text(), nullable=True),
+        sa.Column("inputs", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("phase", sa.Text(), nullable=True),
         sa.Column("progress", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("next_attempt_at", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("launched_at", sa.BigInteger(), nullable=True),
         sa.Column("spec_sha256", sa.Text(), nullable=True),
-        sa.Column("cancel_requested", sa.Boolean(), nullable=False),
+        sa.Column("pause_requested", sa.Boolean(), nullable=False),
+        sa.Column("outcome", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("fine_tuned_model", sa.Text(), nullable=True),
         sa.Column("trained_tokens", sa.BigInteger(), nullable=True),
@@ -88,15 +90,13 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
         sa.Column("estimated_finish", sa.BigInteger(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["model"], ["base_models.id"], name=op.f("fk_jobs_model")),
         sa.ForeignKeyConstraint(["probe_file"], ["files.id"], name=op.f("fk_jobs_probe_file")),
         sa.ForeignKeyConstraint(["training_file"], ["files.id"], name=op.f("fk_jobs_training_file")),
         sa.ForeignKeyConstraint(["validation_file"], ["files.id"], name=op.f("fk_jobs_validation_file")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-        sa.UniqueConstraint("dedupe_key", name=op.f("uq_jobs_dedupe_key")),
     )
-    op.create_index(op.f("ix_jobs_body_hash"), "jobs", ["body_hash"], unique=False)
     op.create_index(op.f("ix_jobs_created_at_id"), "jobs", ["created_at", "id"], unique=False)
+    op.create_index(op.f("ix_jobs_model"), "jobs", ["model"], unique=False)
     op.create_index(op.f("ix_jobs_status"), "jobs", ["status"], unique=False)
     op.create_index(op.f("ix_jobs_training_file"), "jobs", ["training_file"], unique=False)
     op.create_table(
@@ -131,6 +131,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_job_checkpoints_job_id"), "job_checkpoints", ["job_id"], unique=False)
     op.create_table(
+        "job_requests",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("body_hash", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("by_retry", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_requests_job_id")),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_job_requests")),
+    )
+    op.create_table(
         "job_events",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("job_id", sa.Text(), nullable=False),
@@ -161,7 +171,6 @@ def upgrade() -> None:
         sa.Column("parameters", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(["base_model_id"], ["base_models.id"], name=op.f("fk_models_base_model_id")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_models_job_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("job_id", "arm", name=op.f("uq_models_job_id_arm")),
