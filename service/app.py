@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from service import health
 from service.auth import Authenticated
 from service.context import Context
+from service.files import endpoints as files
 from service.handlers import install_handlers
 from service.middleware import Around
 
 Companion = Callable[[Context], AbstractContextManager[None]]
 """Something that runs beside the requests (the reconciler); entered before the first, left after the last."""
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (files.router,)
 """Every router below ``/v1``."""
 
 
@@ -32,8 +33,12 @@ def create_app(context: Context, *, companions: Sequence[Companion] = ()) -> Fas
         with ExitStack() as stack:
             for companion in companions:
                 await run_sync(stack.enter_context, companion(context))
-            yield
-            await run_sync(stack.close)
+            try:
+                yield
+            finally:
+                context.stopping.set()
+                context.checks.shutdown(wait=False, cancel_futures=True)
+                await run_sync(stack.close)
 
     app = FastAPI(
         title="Temper",

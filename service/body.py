@@ -49,7 +49,12 @@ class JsonBody(Generic[Model]):
 
 
 def json_body(model: type[Model]) -> Any:
-    """Marks an endpoint's argument: ``body: Annotated[CreateThing, json_body(CreateThing)]``."""
+    """The dependency that makes an endpoint's argument the body.
+
+    ::
+
+        async def create(body: Annotated[CreateThing, json_body(CreateThing)]) -> Thing: ...
+    """
     return Depends(JsonBody(model))
 
 

@@ -1,11 +1,15 @@
 """What one service process is made of, and how an endpoint gets at it."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Annotated
+from typing import Final
 from typing import cast
 
+from anyio import CapacityLimiter
 from fastapi import Depends
 from fastapi import Request
 from sqlalchemy.orm import Session
@@ -15,8 +19,12 @@ from service.clock import Clock
 from service.clock import SystemClock
 from service.database import Database
 from service.heartbeat import Heartbeats
+from service.leftovers import Leftovers
 from service.metrics import Metrics
 from service.settings import Settings
+
+MAX_TRANSFERS: Final = 16
+"""Uploads at once; each holds a thread, and they must not starve the other endpoints of theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +37,18 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     metrics: Metrics = field(default_factory=Metrics)
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    transfers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAX_TRANSFERS))
+    checks: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-check")
+    )
+    """Checks base models, one after the other: a check may read many gigabytes."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the process is about to end; whatever takes long looks at it."""
+
+    @property
+    def leftovers(self) -> Leftovers:
+        """The note of objects whose fate is not decided yet."""
+        return Leftovers(self.settings.home / "leftovers")
 
 
 def context_of(request: Request) -> Context:

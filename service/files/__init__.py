@@ -1,0 +1,1 @@
+"""Files: datasets that users upload, and results that jobs leave."""

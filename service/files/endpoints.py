@@ -1,0 +1,69 @@
+"""``/v1/files``, as OpenAI has it."""
+
+from typing import Annotated
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi import Query
+from fastapi import Request
+from starlette.responses import Response
+
+from deploy.contract.layout import file_key
+from service.clock import seconds
+from service.context import ContextDep
+from service.context import Reading
+from service.files import service
+from service.files.schemas import FileDeleted
+from service.files.schemas import FileObject
+from service.files.schemas import file_object
+from service.multipart import Form
+from service.paging import Page
+from service.paging import page_of
+from service.streaming import object_response
+
+router = APIRouter(prefix="/files", tags=["files"])
+
+
+@router.post("")
+async def create_file(request: Request, context: ContextDep) -> FileObject:
+    """Upload a file of a multipart form: ``purpose`` and ``file``."""
+    form = Form(request, file_field="file", idle_s=context.settings.upload_idle_s)
+    return await service.receive_file(context, form)
+
+
+@router.get("")
+def list_files(
+    *,
+    context: ContextDep,
+    session: Reading,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    purpose: str | None = None,
+) -> Page[FileObject]:
+    """List files by age."""
+    found = service.list_files(
+        session, after=after, limit=limit, order=order, purpose=purpose, now=seconds(context.clock)
+    )
+    return page_of(found, limit=limit)
+
+
+@router.get("/{file_id}")
+def get_file(file_id: str, context: ContextDep, session: Reading) -> FileObject:
+    """Describe a file."""
+    return file_object(service.get_file(session, file_id, now=seconds(context.clock)))
+
+
+@router.delete("/{file_id}")
+def delete_file(file_id: str, context: ContextDep) -> FileDeleted:
+    """Delete a file that no running job needs."""
+    service.delete_file(context, file_id)
+    return FileDeleted(id=file_id)
+
+
+@router.get("/{file_id}/content")
+def get_file_content(file_id: str, context: ContextDep) -> Response:
+    """Download a file's content."""
+    with context.database.reading() as session:
+        row = service.get_file(session, file_id, now=seconds(context.clock))
+    return object_response(context.store, file_key(row.id), size_bytes=row.bytes, filename=row.filename)
