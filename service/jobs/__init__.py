@@ -1,0 +1,1 @@
+"""Fine-tuning jobs: what is asked, what a job is made of, and what its user sees of it."""

@@ -1,0 +1,114 @@
+"""The routes of fine-tuning jobs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi import Header
+from fastapi import Query
+from fastapi import Request
+
+from service.body import json_body
+from service.clock import seconds
+from service.context import ContextDep
+from service.context import Reading
+from service.context import Writing
+from service.errors import BadRequest
+from service.errors import NotFound
+from service.jobs import repository
+from service.jobs import service
+from service.jobs.schemas import CreateJob
+from service.jobs.service import Repetition
+from service.jobs.view import CheckpointView
+from service.jobs.view import EventView
+from service.jobs.view import JobView
+from service.jobs.view import view_checkpoint
+from service.jobs.view import view_event
+from service.jobs.view import view_job
+from service.paging import Page
+from service.paging import page_of
+
+router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"])
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("")
+def create(
+    body: Annotated[CreateJob, json_body(CreateJob)],
+    session: Writing,
+    context: ContextDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
+    x_stainless_retry_count: Annotated[str | None, Header()] = None,
+) -> JobView:
+    """Create a job."""
+    repetition = Repetition(
+        idempotency_key=idempotency_key,
+        is_retry=(x_stainless_retry_count or "0").strip() not in {"", "0"},
+    )
+    return view_job(service.create_job(session, body, repetition, now=context.clock.now()))
+
+
+@router.get("")
+def list_jobs(
+    request: Request, session: Reading, after: str | None = None, limit: Limit = 20
+) -> Page[JobView]:
+    """Jobs, the newest first; ``metadata[key]=value`` keeps those with that pair."""
+    cursor = None if after is None else repository.get(session, after)
+    if after is not None and cursor is None:
+        raise BadRequest(f"There is no job {after!r} to continue after.", param="after")
+    metadata = {
+        name[len("metadata[") : -1]: value
+        for name, value in request.query_params.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }
+    rows = repository.page(session, after=cursor, limit=limit + 1, metadata=metadata)
+    return page_of([view_job(row) for row in rows], limit=limit)
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, session: Reading) -> JobView:
+    """One job."""
+    return view_job(service.require(session, job_id))
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, session: Writing, context: ContextDep) -> JobView:
+    """Cancel a job."""
+    return view_job(service.cancel_job(session, job_id, now=context.clock.now()))
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str, session: Writing, context: ContextDep) -> JobView:
+    """Pause a job: its run stops with a checkpoint."""
+    return view_job(service.pause_job(session, job_id, now=context.clock.now()))
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, session: Writing, context: ContextDep) -> JobView:
+    """Resume a paused job."""
+    return view_job(service.resume_job(session, job_id, now=seconds(context.clock)))
+
+
+@router.get("/{job_id}/events")
+def events(job_id: str, session: Reading, after: str | None = None, limit: Limit = 20) -> Page[EventView]:
+    """What happened, the newest first."""
+    service.require(session, job_id)
+    cursor = None if after is None else repository.get_event(session, job_id, after)
+    if after is not None and cursor is None:
+        raise BadRequest(f"There is no event {after!r} to continue after.", param="after")
+    rows = repository.events_page(session, job_id, after=cursor, limit=limit + 1)
+    return page_of([view_event(row) for row in rows], limit=limit)
+
+
+@router.get("/{job_id}/checkpoints")
+def checkpoints(
+    job_id: str, session: Reading, after: str | None = None, limit: Limit = 10
+) -> Page[CheckpointView]:
+    """Checkpoints, the newest first."""
+    service.require(session, job_id)
+    rows = repository.checkpoints(session, job_id)
+    if after is not None:
+        position = next((index for index, row in enumerate(rows) if row.id == after), None)
+        if position is None:
+            raise NotFound(f"There is no checkpoint {after!r} to continue after.", param="after")
+        rows = rows[position + 1 :]
+    return page_of([view_checkpoint(row) for row in rows[: limit + 1]], limit=limit)

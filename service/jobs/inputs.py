@@ -1,0 +1,169 @@
+"""Checks what a job starts from, before anything is computed: files and base model."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from deploy.contract import layout
+from deploy.contract.dataset import DatasetError
+from deploy.contract.dataset.validation import DatasetSummary
+from deploy.contract.dataset.validation import validate_in_child
+from deploy.contract.document import StoredFile
+from deploy.contract.intake_child import IntakeChildFailed
+from deploy.contract.method import Method
+from deploy.contract.spec import BaseModelRef
+from deploy.contract.spec import DatasetRef
+from deploy.contract.spec import HubBaseModel
+from deploy.contract.spec import StoredBaseModel
+from deploy.store.protocol import ObjectCorrupt
+from deploy.store.protocol import ObjectMissing
+from deploy.store.protocol import ObjectStore
+from service.jobs.hyperparameters import Resolved
+from service.jobs.hyperparameters import resolve
+from service.jobs.schemas import Hardening
+from service.tables import BaseModelRow
+from service.tables import FileRow
+from service.tables import JobRow
+
+METHOD: TypeAdapter[Method] = TypeAdapter(Method)
+
+
+class BadInputs(Exception):  # noqa: N818 - the user's, not an error of ours
+    """A job cannot start; says why and names the request's field."""
+
+    def __init__(self, code: str, message: str, param: str | None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+class InputsUnavailable(Exception):  # noqa: N818
+    """They could not be checked now; trying again later may work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The rows that a job names, as they are now; None for one that is gone."""
+
+    base_model: BaseModelRow | None
+    files: dict[str, FileRow]
+    """By id, without deleted ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything that was checked, as the job's spec will name it."""
+
+    base_model: BaseModelRef
+    datasets: dict[str, DatasetRef]
+    """By role: training_file, validation_file, probe_file."""
+    resolved: Resolved
+
+    def to_json(self) -> dict[str, Any]:
+        """For the job's row."""
+        return {
+            "base_model": self.base_model.model_dump(mode="json"),
+            "datasets": {role: ref.model_dump(mode="json") for role, ref in self.datasets.items()},
+        }
+
+
+Validate = Callable[..., DatasetSummary]
+
+
+def check_inputs(
+    job: JobRow, sources: Sources, store: ObjectStore, *, validate: Validate = validate_in_child
+) -> Inputs:
+    """Read every file of a job to its end, in a child process, and look at its base model.
+
+    Raises:
+        BadInputs: the user has to change something.
+        InputsUnavailable: the store or this machine failed.
+        StoreError: the store failed.
+    """
+    hardening = Hardening.model_validate_json(_json(job.hardening))
+    base_model = _base_model(job, sources.base_model)
+    datasets: dict[str, DatasetRef] = {}
+    roles = {
+        "training_file": ("training_file", job.training_file),
+        "validation_file": ("validation_file", job.validation_file),
+        "probe_file": ("hardening.probe.file", job.probe_file),
+    }
+    for role, (param, file_id) in roles.items():
+        if file_id is not None:
+            file = sources.files.get(file_id)
+            if file is None:
+                raise BadInputs(
+                    "file_not_found", f"{file_id} was deleted before the job could read it.", param
+                )
+            datasets[role] = _dataset(store, file, hardening, param, validate)
+    method = METHOD.validate_json(_json(job.method))
+    try:
+        resolved = resolve(
+            method.hyperparameters,
+            rows=datasets["training_file"].rows,
+            parameters=sources.base_model.parameters if sources.base_model else None,
+            adapter=hardening.adapter is not None,
+        )
+    except ValueError as error:
+        param = f"method.{method.type}.hyperparameters.learning_rate_multiplier"
+        raise BadInputs("invalid_hyperparameter", f"{error}.", param) from error
+    return Inputs(base_model=base_model, datasets=datasets, resolved=resolved)
+
+
+def _json(document: Any) -> bytes:
+    return TypeAdapter(Any).dump_json(document)
+
+
+def _base_model(job: JobRow, row: BaseModelRow | None) -> BaseModelRef:
+    if row is None:
+        raise BadInputs("model_not_found", f"The base model {job.model} was deleted.", "model")
+    if row.status != "ready":
+        raise BadInputs("model_not_ready", f"The base model {job.model} is {row.status}, not ready.", "model")
+    if row.source.get("type") == "hub":
+        return HubBaseModel(repo=row.source["repo"], revision=row.source["revision"])
+    if row.uri is None:
+        raise BadInputs("model_not_ready", f"The base model {job.model} has no files.", "model")
+    return StoredBaseModel(uri=row.uri, files=tuple(StoredFile(**file) for file in row.files))
+
+
+def _dataset(
+    store: ObjectStore, file: FileRow, hardening: Hardening, param: str, validate: Validate
+) -> DatasetRef:
+    key = layout.file_key(file.id)
+    columns = hardening.columns
+    directory = Path(tempfile.mkdtemp(prefix="temper-intake-"))
+    try:
+        path = directory / "dataset"
+        expected = StoredFile(name=file.id, size_bytes=file.bytes, sha256=file.sha256)
+        store.fetch_file(key, path, expected)
+        summary = validate(
+            path, file.filename, prompt_column=columns.prompt, completion_column=columns.completion
+        )
+    except DatasetError as error:
+        raise BadInputs("invalid_dataset", f"{file.filename}: {error}", param) from error
+    except ObjectMissing as error:
+        raise BadInputs("file_not_found", f"The content of {file.id} is gone.", param) from error
+    except ObjectCorrupt as error:
+        raise BadInputs(
+            "file_corrupt", f"The content of {file.id} is not what was uploaded.", param
+        ) from error
+    except (IntakeChildFailed, OSError) as error:
+        raise InputsUnavailable(f"{file.id}: {error}") from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return DatasetRef(
+        key=key,
+        filename=file.filename,
+        size_bytes=summary.size_bytes,
+        sha256=summary.sha256,
+        format=summary.format,
+        prompt_column=columns.prompt,
+        completion_column=columns.completion,
+        rows=summary.rows,
+    )

@@ -1,0 +1,128 @@
+"""Makes a verified result visible: models, result files and the job's end, in one transaction."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from deploy.contract import layout
+from deploy.contract.document import sha256_hex
+from deploy.contract.result import StoredObject
+from deploy.contract.spec import Arm
+from deploy.store.protocol import ObjectStore
+from service.jobs import history
+from service.jobs import repository
+from service.jobs.verification import VerifiedResult
+from service.tables import FileRow
+from service.tables import JobRow
+from service.tables import ModelRow
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+JOB_TAIL: Final = 12
+"""Characters of the job's id that end a model's id: 48 random bits."""
+RESULT_FILES: Final = ("metrics.csv", "report.json")
+
+
+def model_id(row: JobRow, arm: Arm) -> str:
+    """The id under which an arm is served; the base keeps its own. Has no slash, which clients encode."""
+    if arm == "base":
+        return row.model
+    base = _UNSAFE.sub("-", row.model).strip("-")[:64]
+    hardened = f"ft:{base}:temper:{row.suffix or 'job'}:{row.id[-JOB_TAIL:]}"
+    return hardened if arm == "hardened" else f"{hardened}:control"
+
+
+def result_file_id(job_id: str, name: str) -> str:
+    """The id of a result file: always the same, so that publishing twice makes one file."""
+    return f"file-{sha256_hex(f'{job_id}/{name}'.encode())[:32]}"
+
+
+def copy_result_files(store: ObjectStore, verified: VerifiedResult) -> None:
+    """Put the result files where files lie. May be repeated."""
+    for name, stored in _result_objects(verified).items():
+        copied = store.put(
+            layout.file_key(result_file_id(verified.result.job_id, name)), store.read(stored.key)
+        )
+        if copied.sha256 != stored.sha256:
+            raise OSError(f"{stored.key} changed while it was copied")
+
+
+def _result_objects(verified: VerifiedResult) -> Mapping[str, StoredObject]:
+    return dict(zip(RESULT_FILES, (verified.result.metrics, verified.result.report), strict=True))
+
+
+def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: float) -> bool:
+    """End a job with success, unless it is over already. Returns whether this did it."""
+    models = {arm: model_id(row, arm) for arm in verified.result.models}
+    ended = repository.change(
+        session,
+        row,
+        status="succeeded",
+        phase="succeeded",
+        fine_tuned_model=models["hardened"],
+        trained_tokens=verified.result.trained_tokens,
+        result_files=[result_file_id(row.id, name) for name in RESULT_FILES],
+        finished_at=int(now),
+        estimated_finish=None,
+        next_attempt_at=None,
+        outcome={
+            "models": models,
+            "verdict": verified.judgement.verdict,
+            "reasons": list(verified.judgement.reasons),
+            "versions": verified.result.versions,
+        },
+    )
+    if not ended:
+        return False
+    for arm in verified.result.models:
+        _register_model(session, row, arm, verified, now=now)
+    for name, stored in _result_objects(verified).items():
+        session.merge(_result_file(row, name, stored, now))
+    said = f"The job has successfully completed. New fine-tuned model: {models['hardened']}"
+    history.record(session, row, said, at=now, verdict=verified.judgement.verdict)
+    return True
+
+
+def _register_model(session: Session, row: JobRow, arm: Arm, verified: VerifiedResult, *, now: float) -> None:
+    identity = model_id(row, arm)
+    existing = session.get(ModelRow, identity)
+    if existing is not None:
+        # The base of an earlier job, or a model that an adopted result brings back.
+        return
+    artifact = verified.result.models[arm]
+    session.add(
+        ModelRow(
+            id=identity,
+            job_id=None if arm == "base" else row.id,
+            base_model_id=row.model,
+            arm=arm,
+            uri=artifact.uri,
+            files=[file.model_dump(mode="json") for file in artifact.files],
+            architecture=artifact.architecture,
+            parameters=artifact.parameters,
+            created_at=int(now),
+            deleted=False,
+        )
+    )
+
+
+def _result_file(row: JobRow, name: str, stored: StoredObject, now: float) -> FileRow:
+    return FileRow(
+        id=result_file_id(row.id, name),
+        filename=name,
+        purpose="fine-tune-results",
+        bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        status="processed",
+        status_details=None,
+        created_at=int(now),
+        expires_at=None,
+        deleted=False,
+    )
+
+
+def outcome_models(row: JobRow) -> dict[str, Any]:
+    """The model of each arm of a job that succeeded; empty before."""
+    return dict((row.outcome or {}).get("models", {}))

@@ -1,0 +1,150 @@
+"""Whether a committed result is what it says: nothing of it is believed before its bytes were hashed."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deploy.contract import layout
+from deploy.contract.document import DocumentError
+from deploy.contract.document import sha256_hex
+from deploy.contract.report import Judgement
+from deploy.contract.report import Report
+from deploy.contract.report import judge
+from deploy.contract.result import JobResult
+from deploy.contract.result import ModelArtifact
+from deploy.contract.result import StoredObject
+from deploy.contract.spec import Arm
+from deploy.contract.spec import JobSpec
+from deploy.contract.spec import StoredBaseModel
+from deploy.store.protocol import ObjectMissing
+from deploy.store.protocol import ObjectStore
+from service.reports.trust import believe
+
+TRAINED_ARMS: tuple[Arm, ...] = ("control", "hardened")
+
+
+class BadResult(Exception):  # noqa: N818 - a job's, not an error of ours
+    """A result is not one that this job can have; it is never served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedResult:
+    """A result whose every byte was hashed."""
+
+    result: JobResult
+    spec: JobSpec
+    report: Report
+    judgement: Judgement
+
+
+def load_result(store: ObjectStore, job_id: str) -> tuple[JobResult, JobSpec]:
+    """The result of a job with the spec it answers; both small, their objects not verified.
+
+    Raises:
+        BadResult: it is not a result, is another job's, or answers a spec that the service did not write.
+        ObjectMissing: there is none.
+    """
+    try:
+        result = JobResult.from_bytes(store.get(layout.result_key(job_id)))
+    except DocumentError as error:
+        raise BadResult(str(error)) from error
+    if result.job_id != job_id:
+        raise BadResult(f"it is of {result.job_id}")
+    try:
+        written = store.get(layout.spec_key(job_id, result.attempt))
+    except ObjectMissing as error:
+        raise BadResult(f"there is no spec of attempt {result.attempt}") from error
+    if sha256_hex(written) != result.spec_sha256:
+        raise BadResult("it answers another spec")
+    spec = JobSpec.from_bytes(written)
+    if spec.job_id != job_id or spec.attempt != result.attempt:
+        raise BadResult("its spec is of another attempt")
+    return result, spec
+
+
+def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
+    """Load a result and hash everything it names; takes as long as reading the weights takes.
+
+    Raises:
+        BadResult: something is missing, different, or not where this attempt may write.
+        StoreError: the store failed; nothing is known.
+    """
+    result, spec = load_result(store, job_id)
+    expected: set[Arm] = {"base", "control", "hardened"} if spec.control else {"base", "hardened"}
+    if set(result.models) != expected:
+        raise BadResult(f"its models are {sorted(result.models)}, not {sorted(expected)}")
+    attempt, pod = result.attempt, result.pod
+    _expect_key(result.report, layout.report_key(job_id, attempt, pod))
+    _expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
+    for arm in TRAINED_ARMS:
+        if arm in result.models:
+            _verify_trained(store, job_id, result, arm)
+    _expect_base(result.models["base"], spec)
+    _verify_object(store, result.metrics)
+    report = load_report(store, result, spec)
+    return VerifiedResult(result=result, spec=spec, report=report, judgement=judge(report))
+
+
+def load_report(store: ObjectStore, result: JobResult, spec: JobSpec) -> Report:
+    """The report of a result, verified and believed.
+
+    Raises:
+        BadResult: its bytes are others than recorded, or they cannot be true.
+    """
+    try:
+        data = store.get(result.report.key)
+    except ObjectMissing as error:
+        raise BadResult(f"{result.report.key} is missing") from error
+    if len(data) != result.report.size_bytes or sha256_hex(data) != result.report.sha256:
+        raise BadResult(f"{result.report.key} is not what was committed")
+    try:
+        return believe(data, spec)
+    except DocumentError as error:
+        raise BadResult(str(error)) from error
+
+
+def _expect_key(stored: StoredObject, key: str) -> None:
+    if stored.key != key:
+        raise BadResult(f"{stored.key} does not belong to attempt and pod")
+
+
+def _verify_trained(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -> None:
+    prefix = layout.model_prefix(job_id, result.attempt, result.pod, arm)
+    artifact = result.models[arm]
+    if artifact.uri.rstrip("/") != f"{store.uri}/{prefix}".rstrip("/"):
+        raise BadResult(f"the {arm} model lies outside of its attempt")
+    for stored in _objects(prefix, artifact):
+        _verify_object(store, stored)
+    listed = {file.name for file in artifact.files}
+    for found in store.list(prefix):
+        if found.key.removeprefix(prefix) not in listed:
+            raise BadResult(f"{found.key} is not part of the result")
+
+
+def _objects(prefix: str, artifact: ModelArtifact) -> Iterator[StoredObject]:
+    for file in artifact.files:
+        yield StoredObject(key=prefix + file.name, size_bytes=file.size_bytes, sha256=file.sha256)
+
+
+def _expect_base(artifact: ModelArtifact, spec: JobSpec) -> None:
+    """The base arm is what the spec named; a hub model's files are known by its revision alone."""
+    base = spec.base_model
+    if isinstance(base, StoredBaseModel):
+        same = {file.name: file for file in artifact.files} == {file.name: file for file in base.files}
+        if artifact.uri.rstrip("/") != base.uri.rstrip("/") or not same:
+            raise BadResult("the base model is not the one of the spec")
+
+
+def _verify_object(store: ObjectStore, stored: StoredObject) -> None:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    try:
+        for chunk in store.read(stored.key):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > stored.size_bytes:
+                break
+    except ObjectMissing as error:
+        raise BadResult(f"{stored.key} is missing") from error
+    if size_bytes != stored.size_bytes or digest.hexdigest() != stored.sha256:
+        raise BadResult(f"{stored.key} is not what was committed")
