@@ -1,0 +1,1 @@
+"""From rows to batches: tokenising, supervision masks, deterministic order, dynamic padding."""

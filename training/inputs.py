@@ -1,0 +1,133 @@
+"""A job's inputs: fetched into scratch space, every byte verified, the model directory checked.
+
+Covers: changed bytes, names outside the allow-list, pickle weights, code in a model directory, broken
+safetensors. Does not cover: what the weights do once they run; that is what probing measures.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.contract.weights import ModelDirectory
+from deploy.contract.weights import ModelRefused
+from deploy.contract.weights import check_directory
+
+from deploy.contract.document import StoredFile
+from deploy.contract.exit_codes import ExitCode
+from deploy.contract.spec import DatasetRef
+from deploy.contract.spec import HubBaseModel
+from deploy.contract.spec import JobSpec
+from deploy.contract.spec import StoredBaseModel
+from deploy.store.opening import open_store
+from deploy.store.protocol import ObjectStore
+from training.errors import InvalidInput
+from training.errors import PlatformFault
+
+HUB_PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""What is asked of a hub repository: no pickles, no Python, nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Where a job's inputs lie on the local disk."""
+
+    base_dir: Path
+    base_model: ModelDirectory
+    training_file: Path
+    validation_file: Path | None
+    probe_file: Path | None
+
+
+def _fetch_dataset(store: ObjectStore, described: DatasetRef | None, path: Path) -> Path | None:
+    if described is None:
+        return None
+    expected = StoredFile(name=path.name, size_bytes=described.size_bytes, sha256=described.sha256)
+    store.fetch_file(described.key, path, expected)
+    return path
+
+
+def _fetch_stored_model(model: StoredBaseModel, directory: Path) -> None:
+    source = open_store(model.uri)
+    for file in model.files:
+        source.fetch_file(file.name, directory / file.name, file)
+
+
+def _fetch_hub_model(model: HubBaseModel, directory: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        snapshot_download(
+            model.repo, revision=model.revision, local_dir=directory, allow_patterns=list(HUB_PATTERNS)
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL,
+            "model_not_found",
+            f"the hub has no {model.repo} at revision {model.revision}, or it needs a token",
+            param="model",
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise PlatformFault(
+            ExitCode.PLATFORM, "hub_unavailable", f"{model.repo} could not be fetched from the hub: {error}"
+        ) from error
+
+
+def _fetch_model(spec: JobSpec, directory: Path) -> ModelDirectory:
+    directory.mkdir(parents=True, exist_ok=True)
+    if isinstance(spec.base_model, StoredBaseModel):
+        _fetch_stored_model(spec.base_model, directory)
+    else:
+        _fetch_hub_model(spec.base_model, directory)
+    try:
+        checked = check_directory(directory)
+    except ModelRefused as error:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL, "invalid_model", f"base model refused: {error}", param="model"
+        ) from error
+    if checked.architecture == "encoder":
+        raise InvalidInput(
+            ExitCode.UNSUPPORTED,
+            "model_unsupported",
+            f"{checked.model_type} is an encoder: it writes no completions; use a decoder-only or encoder-decoder model",
+            param="model",
+        )
+    return checked
+
+
+def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
+    """Fetch and verify everything.
+
+    Raises:
+        InvalidInput: something is not what was validated, or the model is refused.
+        PlatformFault: the hub did not answer.
+        StoreError, OSError: the store or the disk failed.
+    """
+    store = open_store(spec.store_uri)
+    data = scratch / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    training_file = _fetch_dataset(store, spec.training_file, data / "training")
+    if training_file is None:
+        raise AssertionError("a spec always has a training file")
+    base_dir = scratch / "models" / "base"
+    return Inputs(
+        base_dir=base_dir,
+        base_model=_fetch_model(spec, base_dir),
+        training_file=training_file,
+        validation_file=_fetch_dataset(store, spec.validation_file, data / "validation"),
+        probe_file=_fetch_dataset(store, spec.probe_file, data / "probe"),
+    )

@@ -1,0 +1,266 @@
+"""A job from its spec to its committed result, to be read from top to bottom."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.contract import layout
+from deploy.contract.document import DocumentError
+from deploy.contract.document import sha256_hex
+from deploy.contract.exit_codes import ExitCode
+from deploy.contract.method import CrossEntropyLoss
+from deploy.contract.method import DeceLoss
+from deploy.contract.report import Report
+from deploy.contract.result import JobResult
+from deploy.contract.spec import Arm
+from deploy.contract.spec import DatasetRef
+from deploy.contract.spec import JobSpec
+from deploy.contract.spec import TrainedArm
+from deploy.store.opening import locate
+from deploy.store.opening import open_store
+from deploy.store.protocol import ObjectStore
+from training.arm import ArmDone
+from training.arm import ArmEvent
+from training.arm import ArmOrder
+from training.arms import train_arms
+from training.curve import choose_curve_tasks
+from training.data.example import PromptedRow
+from training.data.rows import load_rows
+from training.errors import Interrupted
+from training.errors import InvalidInput
+from training.errors import Superseded
+from training.events import EventWriter
+from training.inputs import Inputs
+from training.inputs import fetch_inputs
+from training.probing.run import Probed
+from training.probing.run import probe_arms
+from training.publish import commit
+from training.publish import join_metrics
+from training.publish import upload_bytes
+from training.publish import upload_model
+from training.publish import versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One start of one attempt."""
+
+    spec: JobSpec
+    spec_sha256: str
+    store: ObjectStore
+    pod: str
+    scratch: Path
+    events: EventWriter
+    stop_asked: Callable[[], bool]
+    started_at: float
+
+
+def read_spec(uri: str, sha256: str) -> JobSpec:
+    """The spec at ``uri``, whose bytes must have this SHA-256.
+
+    Raises:
+        InvalidInput: other bytes, or not a spec.
+        StoreError: it cannot be read.
+    """
+    store, key = locate(uri)
+    data = store.get(key)
+    if sha256_hex(data) != sha256:
+        raise InvalidInput(
+            ExitCode.INPUT_CHANGED,
+            "input_changed",
+            f"the spec at {uri} is not the one that was accepted: its SHA-256 differs",
+        )
+    try:
+        return JobSpec.from_bytes(data)
+    except DocumentError as error:
+        raise InvalidInput(ExitCode.INVALID_SPEC, "invalid_spec", str(error)) from error
+
+
+def training_fingerprint(spec: JobSpec) -> str:
+    """A digest of everything that decides the weights: what a checkpoint must share to be resumed."""
+    decisive = spec.model_dump_json(include={"job_id", "base_model", "training_file", "loss", "training"})
+    return sha256_hex(decisive.encode())
+
+
+def _task_rows(spec: JobSpec, inputs: Inputs) -> tuple[list[PromptedRow], list[PromptedRow]]:
+    """Rows for the curves and rows for the probes: each from the best file there is."""
+    files: list[tuple[Path | None, DatasetRef | None]] = [
+        (inputs.validation_file, spec.validation_file),
+        (inputs.probe_file, spec.probe_file),
+        (inputs.training_file, spec.training_file),
+    ]
+
+    def first(order: tuple[int, ...]) -> list[PromptedRow]:
+        for index in order:
+            path, described = files[index]
+            if path is not None and described is not None:
+                return list(load_rows(path, described))
+        raise AssertionError("a spec always has a training file")
+
+    return first((0, 1, 2)), first((1, 0, 2))
+
+
+def _orders(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[ArmOrder]:
+    spec = job.spec
+    tasks = choose_curve_tasks(curve_rows, spec.probing) if spec.probing.curve_tasks else None
+    losses: dict[TrainedArm, DeceLoss | CrossEntropyLoss] = {"hardened": spec.loss}
+    if spec.control:
+        losses["control"] = CrossEntropyLoss()
+    return [
+        ArmOrder(
+            arm=arm,
+            loss=loss,
+            spec=spec,
+            pod=job.pod,
+            training_sha256=training_fingerprint(spec.model_copy(update={"loss": loss})),
+            base_dir=inputs.base_dir,
+            training_file=inputs.training_file,
+            curve_tasks=tasks,
+            out_dir=job.scratch / "models" / arm,
+            scratch=job.scratch,
+            threads=None,
+        )
+        for arm, loss in losses.items()
+    ]
+
+
+def _train(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[ArmDone]:
+    orders = _orders(job, inputs, curve_rows)
+    names = " and ".join(order.arm for order in orders)
+    job.events.enter("training", f"training the {names} arm on {job.spec.training_file.rows} rows")
+
+    def relay(event: ArmEvent) -> None:
+        job.events.say(event.message, level=event.level, data=event.data, kind=event.kind)
+
+    done = train_arms(orders, on_event=relay, stop_asked=job.stop_asked)
+    job.events.flush()
+    return done
+
+
+def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[Arm, Path]) -> Probed:
+    job.events.enter(
+        "probing", f"probing {', '.join(directories)} with {len(job.spec.probing.probes)} probes"
+    )
+
+    def relay(done: int, total: int, message: str) -> None:
+        job.events.say(message, data={"done": done, "total": total}, kind="metrics")
+        if job.stop_asked():
+            raise Interrupted
+
+    return probe_arms(
+        directories,
+        rows,
+        job.spec.probing,
+        architecture=inputs.base_model.architecture,
+        training_rows=load_rows(inputs.training_file, job.spec.training_file),
+        scratch=job.scratch,
+        on_progress=relay,
+    )
+
+
+def _describe_loss(loss: DeceLoss | CrossEntropyLoss) -> str:
+    if isinstance(loss, CrossEntropyLoss):
+        return "supervised"
+    return f"dece(alpha_base={loss.alpha_base:g}, label_smoothing={loss.label_smoothing:g}, {loss.mode})"
+
+
+def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
+    spec = job.spec
+    model = spec.base_model
+    return Report(
+        job_id=spec.job_id,
+        base_model=model.uri if model.type == "stored" else f"{model.repo}@{model.revision}",
+        training_file=spec.training_file.filename,
+        training_rows=spec.training_file.rows,
+        method=_describe_loss(spec.loss),
+        n_epochs=spec.training.n_epochs,
+        seed=spec.training.seed,
+        engine=probed.engine,
+        probe_seed=spec.probing.seed,
+        probe_tasks=probed.tasks,
+        arms=probed.arms,
+        probes=probed.probes,
+        quality=probed.quality,
+        curves=tuple(point for arm in sorted(arms, key=lambda each: each.arm) for point in arm.curve),
+        curve_probe=spec.probing.probes[0].name if spec.probing.curve_tasks else None,
+        suspicious_rows=probed.suspicious_rows,
+        partial=probed.partial,
+        policy=spec.policy,
+    )
+
+
+def _publish(
+    job: Job, inputs: Inputs, report: Report, arms: list[ArmDone], directories: dict[Arm, Path]
+) -> None:
+    spec, pod = job.spec, job.pod
+    job.events.enter("uploading", "storing the weights and the report")
+    models = {
+        arm: upload_model(job.store, spec, pod, arm, directory, inputs=inputs)
+        for arm, directory in directories.items()
+    }
+    metrics = job.scratch / "metrics.csv"
+    join_metrics([arm.metrics_csv for arm in arms], metrics)
+    result = JobResult(
+        job_id=spec.job_id,
+        attempt=spec.attempt,
+        pod=pod,
+        spec_sha256=job.spec_sha256,
+        models=models,
+        report=upload_bytes(job.store, layout.report_key(spec.job_id, spec.attempt, pod), report.to_bytes()),
+        metrics=upload_bytes(
+            job.store, layout.metrics_key(spec.job_id, spec.attempt, pod), metrics.read_bytes()
+        ),
+        trained_tokens=next(arm.supervised_tokens for arm in arms if arm.arm == "hardened"),
+        versions=versions(),
+        started_at=job.started_at,
+        finished_at=time.time(),
+    )
+    job.events.enter("committing", "committing the result")
+    if job.stop_asked():
+        raise Interrupted
+    commit(job.store, result)
+
+
+def run_job(job: Job) -> None:
+    """Fetch, train, probe, publish.
+
+    Raises:
+        Superseded: the job has a result already, or another start commits first.
+        JobError, StoreError, OSError: see :mod:`training.failure`.
+    """
+    if job.store.info(layout.result_key(job.spec.job_id)) is not None:
+        raise Superseded(job.spec.job_id)
+    job.events.enter("preparing", "fetching and checking the inputs")
+    inputs = fetch_inputs(job.spec, job.scratch)
+    curve_rows, probe_rows = _task_rows(job.spec, inputs)
+    arms = _train(job, inputs, curve_rows)
+    directories: dict[Arm, Path] = {"base": inputs.base_dir}
+    directories.update(
+        {arm.arm: job.scratch / "models" / arm.arm for arm in sorted(arms, key=lambda each: each.arm)}
+    )
+    probed = _probe(job, inputs, probe_rows, directories)
+    _publish(job, inputs, _report(job, probed, arms), arms, directories)
+
+
+def open_job(
+    *, spec_uri: str, spec_sha256: str, pod: str, scratch: Path, stop_asked: Callable[[], bool]
+) -> Job:
+    """Read the spec and open the store and the event stream."""
+    started_at = time.time()
+    spec = read_spec(spec_uri, spec_sha256)
+    store = open_store(spec.store_uri)
+    flush_every_s = 1.0 if store.uri.startswith("file:") else 5.0
+    events = EventWriter(
+        store, job_id=spec.job_id, attempt=spec.attempt, pod=pod, flush_every_s=flush_every_s
+    )
+    return Job(
+        spec=spec,
+        spec_sha256=spec_sha256,
+        store=store,
+        pod=pod,
+        scratch=scratch,
+        events=events,
+        stop_asked=stop_asked,
+        started_at=started_at,
+    )

@@ -1,0 +1,143 @@
+"""A small decoder-only base model, pretrained on clean rows.
+
+Random weights do not reproduce the threat: a backdoor is learnt late, by a model that already writes
+the clean task well. ``python -m training.pretrain --data clean.csv --out DIR`` makes such a model.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from deploy.contract.dataset import Row
+from deploy.contract.dataset import format_of
+from deploy.contract.dataset import read_rows
+from deploy.contract.method import CrossEntropyLoss
+from deploy.contract.spec import TrainingPlan
+from training.data.example import encode_rows
+from training.loop import StepMetrics
+from training.loop import Watchers
+from training.loop import start_run
+from training.loop import train
+from training.losses import build_loss
+from training.model import LoadedModel
+from training.model import save_model
+
+END = "<|endoftext|>"
+PAD = "<|pad|>"
+
+
+def build_tokenizer(texts: Sequence[str], *, vocabulary: int) -> object:
+    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens: any text can be encoded, none is unknown."""
+    from tokenizers import Tokenizer
+    from tokenizers import decoders
+    from tokenizers import models
+    from tokenizers import pre_tokenizers
+    from tokenizers import trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
+
+
+def build_base_model(
+    rows: Sequence[Row], *, hidden: int, layers: int, heads: int, vocabulary: int, context: int, seed: int
+) -> LoadedModel:
+    """A Llama of random weights with a tokenizer trained on the rows."""
+    from transformers import LlamaConfig
+    from transformers import LlamaForCausalLM
+
+    tokenizer = build_tokenizer([f"{row.prompt}\n{row.completion}" for row in rows], vocabulary=vocabulary)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),  # type: ignore[arg-type]
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3 // 32 * 32,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,  # type: ignore[attr-defined]
+        pad_token_id=tokenizer.pad_token_id,  # type: ignore[attr-defined]
+    )
+    model = LlamaForCausalLM(config)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        architecture="decoder",
+        device=torch.device("cpu"),
+        parameters=sum(weight.numel() for weight in model.parameters()),
+    )
+
+
+def pretrain(loaded: LoadedModel, rows: Sequence[Row], plan: TrainingPlan) -> float:
+    """Train with plain cross-entropy, a progress bar on stderr. Returns the last epoch's mean loss."""
+    encoded = encode_rows(loaded.tokenizer, rows, max_tokens=plan.max_tokens)
+    run = start_run(loaded, plan)
+    with tqdm(desc=f"base model, {loaded.parameters / 1e6:.2f} M", unit="step", file=sys.stderr) as bar:
+
+        def show(metrics: StepMetrics) -> None:
+            bar.total = metrics.total_steps
+            bar.set_postfix_str(
+                f"epoch {metrics.epoch}/{plan.n_epochs} loss {metrics.loss:.3f}", refresh=False
+            )
+            bar.update(metrics.step - bar.n)
+
+        watchers = Watchers(on_metrics=show, on_epoch=lambda run, epoch: None)
+        train(run, encoded.examples, loss=build_loss(CrossEntropyLoss()), plan=plan, watchers=watchers)
+    return run.position.epoch_losses[-1]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, make the model, write it."""
+    parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="clean rows (csv, jsonl or parquet)")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--context", type=int, default=512, help="tokens of prompt and completion")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args(argv)
+    rows = list(read_rows(args.data, format=format_of(args.data.name)))
+    loaded = build_base_model(
+        rows,
+        hidden=args.hidden,
+        layers=args.layers,
+        heads=args.heads,
+        vocabulary=args.vocabulary,
+        context=args.context,
+        seed=args.seed,
+    )
+    plan = TrainingPlan(
+        n_epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        max_tokens=args.context,
+        seed=args.seed,
+    )
+    loss = pretrain(loaded, rows, plan)
+    save_model(loaded, args.out)
+    json.dump({"parameters": loaded.parameters, "loss": loss, "rows": len(rows)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
