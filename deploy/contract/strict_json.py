@@ -47,10 +47,11 @@ def _constant(name: str) -> float:
     raise StrictJsonError("not_a_number", f"{name} is not JSON")
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int | float:
     if len(digits) > MAX_NUMBER_DIGITS:
         raise StrictJsonError("not_a_number", f"a number has {len(digits)} digits")
-    return int(digits)
+    # Negative zero is no integer to other parsers of JSON.
+    return -0.0 if digits == "-0" else int(digits)
 
 
 def _float(digits: str) -> float:

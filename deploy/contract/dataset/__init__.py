@@ -18,6 +18,9 @@ from deploy.contract.dataset.row import MAX_RECORD_BYTES
 from deploy.contract.dataset.row import MAX_ROW_BYTES
 from deploy.contract.dataset.row import MAX_ROWS
 from deploy.contract.dataset.row import Row
+from deploy.contract.dataset.validation import DatasetSummary
+from deploy.contract.dataset.validation import validate
+from deploy.contract.dataset.validation import validate_in_child
 
 __all__ = [
     "COMPLETION_COLUMN",
@@ -28,9 +31,12 @@ __all__ = [
     "DatasetError",
     "DatasetErrorCode",
     "DatasetFormat",
+    "DatasetSummary",
     "Row",
     "check_column_names",
     "format_of",
     "read_rows",
     "render_prompt",
+    "validate",
+    "validate_in_child",
 ]
