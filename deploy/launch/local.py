@@ -105,13 +105,19 @@ class LocalLauncher:
             return runs
 
     def stop(self, name: str, *, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL to all of it after ``grace_s``; one that waits never starts. Returns at once."""
+        """SIGTERM, and SIGKILL to all of it after ``grace_s``; one that waits never starts. Returns at once.
+
+        Raises LaunchError for a bad name.
+        """
         with self._lock:
             waiting = self._queue().get(name)
-            if waiting is not None:
-                waiting.rename(self._stop_record(name))
-            else:
-                self._table.stop(name, grace_s=grace_s)
+            try:
+                if waiting is not None and not self._table.directory(name).exists():
+                    waiting.rename(self._stop_record(name))
+                else:
+                    self._table.stop(name, grace_s=grace_s)
+            except ProcessTableError as error:
+                raise LaunchError(str(error)) from error
 
     def remove(self, name: str) -> None:
         """Forget an attempt, with its scratch space; a running one is killed first. Raises LaunchError."""
