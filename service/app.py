@@ -17,11 +17,15 @@ from service.context import Context
 from service.files import endpoints as files
 from service.handlers import install_handlers
 from service.middleware import Around
+from service.uploads import endpoints as uploads
 
 Companion = Callable[[Context], AbstractContextManager[None]]
 """Something that runs beside the requests (the reconciler); entered before the first, left after the last."""
 
-ROUTERS: tuple[APIRouter, ...] = (files.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    files.router,
+    uploads.router,
+)
 """Every router below ``/v1``."""
 
 

@@ -37,10 +37,9 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that only reads; what it sees is of one moment (on SQLite) and is rolled back."""
+        """A transaction that only reads; what it sees is of one moment (on SQLite) and nothing it changes is kept."""
         with Session(self._engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

@@ -111,8 +111,8 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes:
 
 def object_response(store: ObjectStore, key: str, *, size_bytes: int, filename: str) -> Response:
     """An object's bytes as a download that no browser renders. Raises NotFound when it is gone."""
-    chunks = store.read(key)
     try:
+        chunks = store.read(key)
         first = next(chunks, END)
     except ObjectMissing as error:
         raise NotFound("The content is not there any more.", code="content_missing") from error

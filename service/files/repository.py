@@ -31,6 +31,11 @@ class FileRepository:
         query = select(FileRow).where(FileRow.id == file_id, _visible(now))
         return self.session.scalar(query.with_for_update() if lock else query)
 
+    def get_stored(self, file_id: str) -> FileRow | None:
+        """A file whose content is kept, expired or not; locked until the transaction ends."""
+        query = select(FileRow).where(FileRow.id == file_id, FileRow.deleted.is_(False))
+        return self.session.scalar(query.with_for_update())
+
     def exists(self, file_id: str) -> bool:
         """Whether a row stands for the object of this id, expired or not."""
         query = select(FileRow.id).where(FileRow.id == file_id, FileRow.deleted.is_(False))
@@ -62,6 +67,11 @@ class FileRepository:
         )
         query = select(JobRow.id).where(needs, JobRow.status.not_in(TERMINAL)).limit(1)
         return self.session.scalar(query)
+
+    def expired(self, *, now: int) -> list[str]:
+        """Ids of files whose time is over."""
+        query = select(FileRow.id).where(FileRow.deleted.is_(False), FileRow.expires_at <= now)
+        return list(self.session.scalars(query))
 
     def mark_deleted(self, row: FileRow) -> None:
         """Hide a file; the row stays as a place in lists and for jobs that used it."""

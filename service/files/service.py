@@ -157,6 +157,21 @@ def delete_file(context: Context, file_id: str) -> None:
         context.store.delete(key)
 
 
+def delete_expired(context: Context) -> None:
+    """Delete the content of files whose time is over, unless a job that has not ended needs it."""
+    with context.database.reading() as session:
+        expired = FileRepository(session).expired(now=seconds(context.clock))
+    for file_id in expired:
+        with context.leftovers.noted(file_key(file_id)):
+            with context.database.writing() as session:
+                files = FileRepository(session)
+                row = files.get_stored(file_id)
+                if row is None or files.user_of(file_id) is not None:
+                    continue
+                files.mark_deleted(row)
+            context.store.delete(file_key(file_id))
+
+
 def file_not_found(file_id: str, *, param: str = "file_id") -> NotFound:
     """The answer for an id that names no visible file."""
     return NotFound(f"There is no file {file_id[:64]!r}.", code="file_not_found", param=param)

@@ -1,0 +1,46 @@
+"""``/v1/uploads``, as OpenAI has it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi import Request
+
+from service.body import json_body
+from service.context import ContextDep
+from service.multipart import Form
+from service.uploads import service
+from service.uploads.schemas import CompleteUpload
+from service.uploads.schemas import CreateUpload
+from service.uploads.schemas import UploadObject
+from service.uploads.schemas import UploadPartObject
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+
+
+@router.post("")
+def create_upload(
+    body: Annotated[CreateUpload, json_body(CreateUpload)], context: ContextDep
+) -> UploadObject:
+    """Announce a file that arrives in parts within the next hour."""
+    return service.create_upload(context, body)
+
+
+@router.post("/{upload_id}/parts")
+async def create_part(upload_id: str, request: Request, context: ContextDep) -> UploadPartObject:
+    """Upload one part of a multipart form: ``data``."""
+    form = Form(request, file_field="data", idle_s=context.settings.upload_idle_s)
+    return await service.receive_part(context, upload_id, form)
+
+
+@router.post("/{upload_id}/complete")
+def complete_upload(
+    upload_id: str, body: Annotated[CompleteUpload, json_body(CompleteUpload)], context: ContextDep
+) -> UploadObject:
+    """Join the parts into a file."""
+    return service.complete_upload(context, upload_id, body)
+
+
+@router.post("/{upload_id}/cancel")
+def cancel_upload(upload_id: str, context: ContextDep) -> UploadObject:
+    """Give the upload up."""
+    return service.cancel_upload(context, upload_id)
