@@ -1,0 +1,53 @@
+"""The routes of endpoints."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi import Query
+
+from service.body import json_body
+from service.context import ContextDep
+from service.context import Reading
+from service.context import Writing
+from service.endpoints import repository
+from service.endpoints import service
+from service.endpoints.schemas import CreateEndpoint
+from service.endpoints.schemas import EndpointView
+from service.endpoints.schemas import view_endpoint
+from service.errors import BadRequest
+from service.paging import Page
+from service.paging import page_of
+
+router = APIRouter(prefix="/endpoints", tags=["endpoints"])
+
+
+@router.post("")
+def create(
+    body: Annotated[CreateEndpoint, json_body(CreateEndpoint)], session: Writing, context: ContextDep
+) -> EndpointView:
+    """Deploy a model."""
+    return view_endpoint(service.create_endpoint(session, body, now=context.clock.now()))
+
+
+@router.get("")
+def list_endpoints(
+    session: Reading, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> Page[EndpointView]:
+    """Endpoints, the newest first."""
+    cursor = None if after is None else repository.get(session, after)
+    if after is not None and cursor is None:
+        raise BadRequest(f"There is no endpoint {after!r} to continue after.", param="after")
+    rows = repository.page(session, after=cursor, limit=limit + 1)
+    return page_of([view_endpoint(row) for row in rows], limit=limit)
+
+
+@router.get("/{endpoint_id}")
+def retrieve(endpoint_id: str, session: Reading) -> EndpointView:
+    """One endpoint."""
+    return view_endpoint(service.require(session, endpoint_id))
+
+
+@router.delete("/{endpoint_id}")
+def remove(endpoint_id: str, session: Writing) -> EndpointView:
+    """Remove an endpoint; its server ends soon after."""
+    return view_endpoint(service.remove_endpoint(session, endpoint_id))

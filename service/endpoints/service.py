@@ -1,0 +1,71 @@
+"""What a user may do to endpoints: deploy a model, look, remove."""
+
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from service.endpoints import repository
+from service.endpoints.schemas import CreateEndpoint
+from service.endpoints.servable import find_servable
+from service.errors import BadRequest
+from service.errors import NotFound
+from service.errors import Unavailable
+from service.ids import new_id
+from service.tables import EndpointRow
+
+TRIES: Final = 5
+
+
+def create_endpoint(session: Session, body: CreateEndpoint, *, now: float) -> EndpointRow:
+    """Deploy a model; a model that has a live endpoint keeps it, and that one is the answer.
+
+    Raises:
+        NotFound: there is no such model, or it has no weights here.
+        BadRequest: no serving engine can run it.
+    """
+    servable = find_servable(session, body.model)
+    if servable is None:
+        raise NotFound(f"There is no model {body.model!r} to serve.", code="model_not_found", param="model")
+    if servable.architecture != "decoder":
+        raise BadRequest(
+            f"{body.model!r} is an {servable.architecture} model; vLLM serves decoder-only models.",
+            code="unsupported_architecture",
+            param="model",
+        )
+    row = EndpointRow(
+        id=new_id("ep"),
+        model_id=body.model,
+        active_model_id=body.model,
+        status="queued",
+        max_model_len=body.max_model_len,
+        remove_requested=False,
+        created_at=int(now),
+        version=0,
+    )
+    if repository.add(session, row):
+        return row
+    existing = repository.live(session, body.model)
+    if existing is None:
+        raise Unavailable("The endpoint of this model is just ending; try again.", code="endpoint_busy")
+    return existing
+
+
+def require(session: Session, endpoint_id: str) -> EndpointRow:
+    """An endpoint. Raises NotFound."""
+    row = repository.get(session, endpoint_id)
+    if row is None:
+        raise NotFound(f"There is no endpoint {endpoint_id!r}.", code="endpoint_not_found")
+    return row
+
+
+def remove_endpoint(session: Session, endpoint_id: str) -> EndpointRow:
+    """Ask for an endpoint's end; one that has ended stays as it is. Raises NotFound, Unavailable."""
+    for _ in range(TRIES):
+        row = require(session, endpoint_id)
+        if row.remove_requested or row.status in repository.ENDED:
+            return row
+        changed = repository.change(session, row, remove_requested=True)
+        session.expire(row)
+        if changed:
+            return require(session, endpoint_id)
+    raise Unavailable("The endpoint is changing; try again.", code="endpoint_busy")

@@ -1,0 +1,168 @@
+"""Brings what a job tells (its event segments) into its row, its history and its checkpoints.
+
+A job is not trusted: malformed lines are counted and skipped, sizes are bounded, and inserting the
+same segment again changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from deploy.contract import layout
+from deploy.contract.document import DocumentError
+from deploy.contract.document import sha256_hex
+from deploy.contract.event import JobEvent
+from deploy.contract.result import JobFailure
+from deploy.store.protocol import ObjectStore
+from service.jobs import repository
+from service.tables import JobCheckpointRow
+from service.tables import JobEventRow
+
+PROGRESS: Final = (
+    "epoch",
+    "n_epochs",
+    "step",
+    "total_steps",
+    "loss",
+    "learning_rate",
+    "tokens_per_second",
+    "eta_s",
+)
+ARMS: Final = ("base", "control", "hardened")
+SEGMENT_BYTES: Final = 4 << 20
+
+
+@dataclass(slots=True)
+class Heard:
+    """What one look at an attempt brought."""
+
+    events: list[tuple[str, JobEvent]] = field(default_factory=list)
+    """Each with the pod that told it, in order."""
+    failure: JobFailure | None = None
+    pods: list[str] = field(default_factory=list)
+    malformed: int = 0
+
+
+class Listener:
+    """Reads the segments of attempts, each once in the life of this process."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._read: dict[tuple[str, int], set[str]] = {}
+
+    def listen(self, job_id: str, attempt: int) -> Heard:
+        """Everything new below an attempt's prefix. Raises StoreError."""
+        prefix = layout.attempt_prefix(job_id, attempt)
+        read = self._read.setdefault((job_id, attempt), set())
+        heard = Heard()
+        for info in self._store.list(prefix):
+            pod, _, rest = info.key.removeprefix(prefix).partition("/")
+            if not rest:
+                continue
+            if pod not in heard.pods:
+                heard.pods.append(pod)
+            if rest == "failure.json":
+                heard.failure = self._failure(info.key) or heard.failure
+            elif rest.startswith("events/") and rest.endswith(".jsonl") and info.key not in read:
+                data = self._store.get(info.key, limit_bytes=SEGMENT_BYTES)
+                for event in _events(data):
+                    if event is None:
+                        heard.malformed += 1
+                    else:
+                        heard.events.append((pod, event))
+                read.add(info.key)
+        return heard
+
+    def forget(self, job_id: str) -> None:
+        """A job is over."""
+        self._read = {key: value for key, value in self._read.items() if key[0] != job_id}
+
+    def again(self, job_id: str, attempt: int) -> None:
+        """What was read could not be kept: read it again."""
+        self._read.pop((job_id, attempt), None)
+
+    def _failure(self, key: str) -> JobFailure | None:
+        try:
+            return JobFailure.from_bytes(self._store.get(key))
+        except DocumentError:
+            return None
+
+
+def _events(data: bytes) -> Iterator[JobEvent | None]:
+    for line in data.splitlines():
+        if not line.strip():
+            continue
+        try:
+            yield JobEvent.from_bytes(line)
+        except DocumentError:
+            yield None
+
+
+def keep_events(session: Session, job_id: str, attempt: int, heard: Heard) -> None:
+    """Write events and checkpoints into a job's history; those that are there stay as they are."""
+    for pod, event in heard.events:
+        repository.add_event(
+            session,
+            JobEventRow(
+                id=repository.event_id(job_id, attempt, pod, event.sequence),
+                job_id=job_id,
+                attempt=attempt,
+                pod=pod,
+                sequence=event.sequence,
+                at=event.at,
+                level=event.level,
+                type=event.type,
+                message=event.message,
+                data={**event.data, "phase": event.phase},
+            ),
+        )
+        checkpoint = _checkpoint(job_id, event)
+        if checkpoint is not None:
+            repository.add_checkpoint(session, checkpoint)
+
+
+def _checkpoint(job_id: str, event: JobEvent) -> JobCheckpointRow | None:
+    data = event.data
+    prefix, arm, step = data.get("prefix"), data.get("arm"), data.get("step")
+    if not isinstance(prefix, str) or arm not in ARMS or not isinstance(step, int):
+        return None
+    if not prefix.startswith(layout.job_prefix(job_id)):
+        return None
+    epoch = data.get("epoch")
+    loss = data.get("train_loss")
+    return JobCheckpointRow(
+        id=f"ftckpt-{sha256_hex(prefix.encode())[:32]}",
+        job_id=job_id,
+        arm=arm,
+        step=step,
+        epoch=float(epoch) if isinstance(epoch, int | float) else 0.0,
+        prefix=prefix,
+        metrics={"train_loss": loss} if isinstance(loss, int | float) else {},
+        created_at=int(event.at),
+    )
+
+
+def progress_of(before: dict[str, Any] | None, heard: Heard) -> dict[str, Any]:
+    """The newest numbers of each arm."""
+    progress = dict(before or {})
+    for _, event in heard.events:
+        arm = event.data.get("arm")
+        if event.type == "metrics" and arm in ARMS and "step" in event.data:
+            numbers = {name: event.data.get(name) for name in PROGRESS}
+            progress[arm] = {
+                name: value if isinstance(value, int | float) else None for name, value in numbers.items()
+            }
+    return progress
+
+
+def eta_s(heard: Heard) -> float | None:
+    """The newest estimate of the seconds that are left."""
+    for _, event in reversed(heard.events):
+        value = event.data.get("eta_s")
+        if isinstance(value, int | float) and value >= 0:
+            return float(value)
+    return None
