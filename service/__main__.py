@@ -21,8 +21,9 @@ from service.home import holding
 from service.settings import Settings
 from service.settings import SettingsError
 from service.settings import settings_from_env
+from service.tidy import tidying
 
-COMPANIONS: Final[Sequence[Companion]] = ()
+COMPANIONS: Final[Sequence[Companion]] = (tidying,)
 """What runs beside the requests."""
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 GRACE_S: Final = 10

@@ -13,10 +13,12 @@ from fastapi import FastAPI
 
 from service import health
 from service.auth import Authenticated
+from service.base_models import endpoints as base_models
 from service.context import Context
 from service.files import endpoints as files
 from service.handlers import install_handlers
 from service.middleware import Around
+from service.models import endpoints as models
 from service.uploads import endpoints as uploads
 
 Companion = Callable[[Context], AbstractContextManager[None]]
@@ -25,6 +27,8 @@ Companion = Callable[[Context], AbstractContextManager[None]]
 ROUTERS: tuple[APIRouter, ...] = (
     files.router,
     uploads.router,
+    base_models.router,
+    models.router,
 )
 """Every router below ``/v1``."""
 

@@ -5,6 +5,7 @@ import logging
 from fastapi import FastAPI
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -27,6 +28,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(OperationalError, _database_down)
     app.add_exception_handler(PoolTimeoutError, _database_down)
     app.add_exception_handler(StoreUnavailable, _store_down)
@@ -67,6 +69,12 @@ class _MethodNotAllowed(ServiceError):  # noqa: N818
     status = 405
     type = "invalid_request_error"
     default_code = "method_not_allowed"
+
+
+async def _unstorable(request: Request, error: Exception) -> Response:
+    # PostgreSQL takes no NUL in a text and no integer beyond 64 bits.
+    logger.info("value refused by the database", extra={"error": type(error).__name__})
+    return _respond(request, BadRequest("A value of the request cannot be stored.", code="invalid_value"))
 
 
 async def _database_down(request: Request, error: Exception) -> Response:

@@ -25,7 +25,7 @@ class Leftovers:
 
     @contextmanager
     def noted(self, key: str) -> Iterator[None]:
-        """Note ``key`` for as long as the block runs, and for ever if the process dies in it."""
+        """Note ``key`` (or a prefix, which ends with a slash) for as long as the block runs, and for ever if the process dies in it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         note = self.directory / hashlib.sha256(key.encode()).hexdigest()
         descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -51,7 +51,10 @@ class Leftovers:
             key = note.read_text()
             # An empty note was cut while it was written: its object was not begun.
             if key and not known(key):
-                store.delete(key)
+                if key.endswith("/"):
+                    store.delete_prefix(key)
+                else:
+                    store.delete(key)
                 deleted.append(key)
             note.unlink()
         return deleted

@@ -1,0 +1,1 @@
+"""Base models: what jobs start from. Uploaded file by file, or named where they lie."""

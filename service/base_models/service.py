@@ -1,0 +1,227 @@
+"""What can be done with base models."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as StillRunning
+from typing import Any
+from typing import Final
+
+from anyio.to_thread import run_sync
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from deploy.contract.document import StoredFile
+from deploy.contract.intake_child import IntakeChildFailed
+from deploy.contract.layout import base_model_prefix
+from deploy.contract.weights import ModelRefused
+from deploy.contract.weights import check_name
+from deploy.store.protocol import StoreError
+from service.base_models.checking import Stopping
+from service.base_models.checking import check_source_uri
+from service.base_models.checking import submit_check
+from service.base_models.repository import BaseModelRepository
+from service.base_models.schemas import BaseModelObject
+from service.base_models.schemas import CreateBaseModel
+from service.base_models.schemas import HubSource
+from service.base_models.schemas import UploadSource
+from service.base_models.schemas import UriSource
+from service.base_models.schemas import base_model_object
+from service.clock import seconds
+from service.context import Context
+from service.errors import BadRequest
+from service.errors import Conflict
+from service.errors import NotFound
+from service.errors import TooLarge
+from service.errors import Unavailable
+from service.ids import new_id
+from service.streaming import store_stream
+from service.streaming import verified
+from service.tables import BaseModelRow
+
+CHECK_WAIT_S: Final = 20.0
+"""How long a registration waits for the check of its model before it answers ``pending``."""
+
+
+def create_base_model(context: Context, body: CreateBaseModel) -> BaseModelObject:
+    """Register a base model.
+
+    Raises:
+        BadRequest: a file or URI that can never make a base model.
+        Conflict: the id is taken.
+        TooLarge: a declared file is larger than the settings allow.
+    """
+    row = BaseModelRow(
+        id=body.id or new_id("base"),
+        status="ready" if isinstance(body.source, HubSource) else "pending",
+        source=_checked_source(context, body.source),
+        uri=None,
+        files=[file.model_dump() for file in body.source.files]
+        if isinstance(body.source, UploadSource)
+        else [],
+        created_at=seconds(context.clock),
+        version=0,
+    )
+    try:
+        with context.database.writing() as session:
+            BaseModelRepository(session).add(row)
+    except IntegrityError as error:
+        raise Conflict(f"There is a base model {row.id!r} already.", code="id_taken", param="id") from error
+    if isinstance(body.source, UriSource):
+        _await_check(context, row, wait_s=CHECK_WAIT_S)
+    return describe_base_model(context, row.id)
+
+
+def _checked_source(context: Context, source: UploadSource | UriSource | HubSource) -> dict[str, Any]:
+    if isinstance(source, UploadSource):
+        for position, file in enumerate(source.files):
+            _check_declared(context, file, param=f"source.files.{position}")
+    if isinstance(source, UriSource):
+        try:
+            uri = check_source_uri(source.uri, local_models=context.settings.local_models)
+        except ValueError as error:
+            raise BadRequest(f"source.uri: {error}.", code="invalid_uri", param="source.uri") from error
+        return {"type": "uri", "uri": uri}
+    return source.model_dump(mode="json")
+
+
+def _check_declared(context: Context, file: StoredFile, *, param: str) -> None:
+    try:
+        check_name(file.name)
+    except ModelRefused as error:
+        raise BadRequest(f"{param}.name: {error}.", code=error.code, param=f"{param}.name") from error
+    limit = context.settings.max_file_bytes
+    if file.size_bytes > limit:
+        raise TooLarge(f"{param}.size_bytes: a file has at most {limit} bytes.", param=f"{param}.size_bytes")
+
+
+def _await_check(context: Context, row: BaseModelRow, *, wait_s: float | None) -> None:
+    if context.stopping.is_set():
+        raise Unavailable("The service is about to end.", code="stopping")
+    try:
+        submit_check(context, row).result(wait_s)
+    except StillRunning:
+        return
+    except (CancelledError, Stopping) as error:
+        raise Unavailable("The service is about to end.", code="stopping") from error
+    except (IntakeChildFailed, OSError, StoreError) as error:
+        raise Unavailable(
+            "The model could not be checked for now; complete it again.", code="check_failed"
+        ) from error
+
+
+async def receive_model_file(
+    context: Context, base_model_id: str, name: str, chunks: AsyncIterator[bytes]
+) -> StoredFile:
+    """Stream one declared file into the store.
+
+    Raises:
+        NotFound: no such base model, or it declares no such file.
+        Conflict: the base model is complete.
+        BadRequest: other bytes than declared, or a connection cut before the end.
+    """
+    row = await run_sync(lambda: get_base_model(context, base_model_id))
+    declared = _declared(row, name)
+    key = base_model_prefix(base_model_id) + name
+    content = verified(chunks, size_bytes=declared.size_bytes, sha256=declared.sha256, param=name)
+    stored = await store_stream(context, key, content)
+    await run_sync(_keep_only_while_pending, context, base_model_id)
+    return stored
+
+
+def _declared(row: BaseModelRow, name: str) -> StoredFile:
+    if row.source["type"] == "upload":
+        for file in row.source["files"]:
+            if file["name"] == name:
+                if row.status != "pending":
+                    raise Conflict(f"The base model {row.id} is {row.status}.", code="base_model_complete")
+                return StoredFile(**file)
+    raise NotFound(
+        f"The base model {row.id} declares no file {name[:128]!r}.", code="file_not_declared", param="name"
+    )
+
+
+def _keep_only_while_pending(context: Context, base_model_id: str) -> None:
+    with context.database.reading() as session:
+        row = BaseModelRepository(session).get(base_model_id)
+    if row is None or row.status == "failed":
+        context.store.delete_prefix(base_model_prefix(base_model_id))
+        raise Conflict(f"The base model {base_model_id} went away meanwhile.", code="base_model_complete")
+
+
+def complete_base_model(context: Context, base_model_id: str) -> BaseModelObject:
+    """Check an uploaded base model. A repeated call answers as the first one did.
+
+    Raises:
+        NotFound: there is no such base model.
+        BadRequest: a declared file is missing; ``param`` is its name.
+        Unavailable: the check could not be made; the model is still pending.
+    """
+    row = get_base_model(context, base_model_id)
+    if row.source["type"] != "upload":
+        raise BadRequest("Only an upload is completed.", code="not_an_upload")
+    if row.status == "pending":
+        for file in row.source["files"]:
+            found = context.store.info(base_model_prefix(base_model_id) + file["name"])
+            if found is None or found.size_bytes != file["size_bytes"]:
+                raise BadRequest(
+                    f"The file {file['name']} was not uploaded yet.", code="file_missing", param=file["name"]
+                )
+        _await_check(context, row, wait_s=None)
+    return describe_base_model(context, base_model_id)
+
+
+def get_base_model(context: Context, base_model_id: str) -> BaseModelRow:
+    """A base model. Raises NotFound."""
+    with context.database.reading() as session:
+        row = BaseModelRepository(session).get(base_model_id)
+    if row is None:
+        raise base_model_not_found(base_model_id)
+    return row
+
+
+def describe_base_model(context: Context, base_model_id: str) -> BaseModelObject:
+    """What the API shows of a base model. Raises NotFound."""
+    return base_model_object(get_base_model(context, base_model_id))
+
+
+def list_base_models(session: Session, *, after: str | None, limit: int) -> list[BaseModelObject]:
+    """Up to ``limit + 1`` base models. Raises BadRequest for an unknown ``after``."""
+    rows = BaseModelRepository(session).page(after=after, limit=limit)
+    if rows is None:
+        raise BadRequest("after: there is no such base model.", param="after", code="invalid_cursor")
+    return [base_model_object(row) for row in rows]
+
+
+def delete_base_model(context: Context, base_model_id: str) -> None:
+    """Forget a base model, with the files that were uploaded for it; what lies elsewhere stays there.
+
+    Raises:
+        NotFound: there is no such base model.
+        Conflict: a job that has not ended, or an endpoint, needs it.
+    """
+    prefix = base_model_prefix(base_model_id)
+    with context.leftovers.noted(prefix):
+        with context.database.writing() as session:
+            models = BaseModelRepository(session)
+            row = models.get(base_model_id, lock=True)
+            if row is None:
+                raise base_model_not_found(base_model_id)
+            user = models.user_of(base_model_id)
+            if user is not None:
+                raise Conflict(f"{user} still needs this base model.", code="in_use", param="model")
+            models.delete(row)
+        context.store.delete_prefix(prefix)
+
+
+def resume_checks(context: Context) -> None:
+    """Take up the checks that the last process did not end. Uploads wait for their client instead."""
+    with context.database.reading() as session:
+        pending = BaseModelRepository(session).with_status("pending")
+    for row in pending:
+        if row.source["type"] == "uri":
+            submit_check(context, row)
+
+
+def base_model_not_found(base_model_id: str, *, param: str = "model") -> NotFound:
+    """The answer for an id that names no base model."""
+    return NotFound(f"There is no base model {base_model_id[:128]!r}.", code="model_not_found", param=param)

@@ -1,0 +1,1 @@
+"""Models as OpenAI lists them: hardened and control models, and base models."""
