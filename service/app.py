@@ -15,10 +15,14 @@ from service import health
 from service.auth import Authenticated
 from service.base_models import endpoints as base_models
 from service.context import Context
+from service.endpoints import endpoints
 from service.files import endpoints as files
 from service.handlers import install_handlers
+from service.inference import endpoints as inference
+from service.jobs import endpoints as jobs
 from service.middleware import Around
 from service.models import endpoints as models
+from service.reports import endpoints as reports
 from service.uploads import endpoints as uploads
 
 Companion = Callable[[Context], AbstractContextManager[None]]
@@ -29,6 +33,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     uploads.router,
     base_models.router,
     models.router,
+    jobs.router,
+    endpoints.router,
+    inference.router,
+    reports.router,
 )
 """Every router below ``/v1``."""
 

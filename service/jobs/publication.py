@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -77,7 +76,8 @@ def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: flo
     if not ended:
         return False
     for arm in verified.result.models:
-        _register_model(session, row, arm, verified, now=now)
+        if arm != "base":  # which is registered as a base model, and served as one
+            _register_model(session, row, arm, verified, now=now)
     for name, stored in _result_objects(verified).items():
         session.merge(_result_file(row, name, stored, now))
     said = f"The job has successfully completed. New fine-tuned model: {models['hardened']}"
@@ -89,13 +89,13 @@ def _register_model(session: Session, row: JobRow, arm: Arm, verified: VerifiedR
     identity = model_id(row, arm)
     existing = session.get(ModelRow, identity)
     if existing is not None:
-        # The base of an earlier job, or a model that an adopted result brings back.
+        # An older database was restored: the model outlived its job's row.
         return
     artifact = verified.result.models[arm]
     session.add(
         ModelRow(
             id=identity,
-            job_id=None if arm == "base" else row.id,
+            job_id=row.id,
             base_model_id=row.model,
             arm=arm,
             uri=artifact.uri,
@@ -121,8 +121,3 @@ def _result_file(row: JobRow, name: str, stored: StoredObject, now: float) -> Fi
         expires_at=None,
         deleted=False,
     )
-
-
-def outcome_models(row: JobRow) -> dict[str, Any]:
-    """The model of each arm of a job that succeeded; empty before."""
-    return dict((row.outcome or {}).get("models", {}))

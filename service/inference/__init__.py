@@ -1,0 +1,1 @@
+"""Completions and chat: requests are rebuilt from our own schema and proxied to the model's server."""
