@@ -1,0 +1,34 @@
+# Every target is one command; `make` alone explains them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A package index of CPU builds of torch, where the ordinary one has none; asked for torch alone.
+TORCH_INDEX ?=
+# serve-cpu, or serve-cuda on a machine with an NVIDIA GPU.
+SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || echo serve-cpu)
+DATA ?=
+export TEMPER_HOME ?= ./var
+
+.PHONY: help demo serve test check bench clean
+
+help: ## Explain the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready ## Poisoned data to hardened, served, probed model (DATA=train.csv names your own)
+	@$(BIN)/python -m examples.demo $(if $(DATA),--data "$(DATA)") $(DEMO_ARGS)
+
+serve: $(VENV)/ready ## Start the service on 127.0.0.1:8000 (TEMPER_PORT, state below TEMPER_HOME)
+	@$(BIN)/python -m service
+
+test: check ## Everything that CI asks but the slow lane: checks, then the test suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/ready ## Lint, format, types, import boundaries
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+clean: ## Remove the environment and the embedded state
+	rm -rf $(VENV) .venv-openai-* var
+
+$(VENV)/ready: pyproject.toml requirements/install.sh requirements/vllm-metadata/pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" TORCH_INDEX="$(TORCH_INDEX)" SERVE="$(SERVE)" sh requirements/install.sh
+	@touch $@

@@ -1,0 +1,1 @@
+"""Programs that use Temper as its users do."""
