@@ -148,8 +148,6 @@ def s3_endpoint_url() -> Iterator[str]:
 @pytest.fixture
 def s3_server(s3_endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """Endpoint and fresh bucket; the AWS environment of this process and its children points there."""
-    import boto3
-
     for name, value in {
         "AWS_ENDPOINT_URL": s3_endpoint_url,
         "AWS_ACCESS_KEY_ID": "test",
@@ -163,5 +161,5 @@ def s3_server(s3_endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> S3Server
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     bucket = f"temper-{secrets.token_hex(8)}"
-    boto3.session.Session().client("s3").create_bucket(Bucket=bucket)
+    httpx.put(f"{s3_endpoint_url}/{bucket}", trust_env=False).raise_for_status()
     return S3Server(endpoint_url=s3_endpoint_url, bucket=bucket)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 from urllib.parse import unquote
-from urllib.parse import urlsplit
 
 from deploy.store.directory import DirStore
 from deploy.store.key import key_parts
@@ -30,7 +29,7 @@ def open_store(uri: str) -> ObjectStore:
     """
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
-        return DirStore(_local_path(uri))
+        return DirStore(_local_path(uri, rest))
     if scheme == "s3":
         return _open_s3(uri, rest)
     raise InvalidUri(f"{uri!r}: neither file:///absolute/path nor s3://bucket/prefix")
@@ -44,10 +43,10 @@ def locate(uri: str) -> tuple[ObjectStore, str]:
         InvalidKey: the last part of ``uri`` cannot be a key.
     """
     above, _, name = uri.rpartition("/")
-    if not name or above.endswith(":/"):
+    if not name or (above.endswith("/") and above != "file://"):
         raise InvalidUri(f"{uri!r}: names no object")
     store = open_store(above + "/")
-    key = unquote(name, errors="surrogateescape") if uri.startswith("file:") else name
+    key = _unescaped(uri, name) if uri.startswith("file:") else name
     key_parts(key)
     return store, key
 
@@ -57,23 +56,27 @@ def object_uri(store: ObjectStore, key: str) -> str:
     return f"{store.uri}/{quote(key) if store.uri.startswith('file:') else key}"
 
 
-def _local_path(uri: str) -> Path:
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
+def _local_path(uri: str, rest: str) -> Path:
+    host, slash, path = rest.partition("/")
+    path = slash + _unescaped(uri, path)
+    if host not in {"", "localhost"} or not slash or "\0" in path:
         raise InvalidUri(f"{uri!r}: a directory is file:///absolute/path")
-    if parts.query or parts.fragment:
-        raise InvalidUri(f"{uri!r}: ? and # in a path are written %3F and %23")
     return Path(path)
+
+
+def _unescaped(uri: str, path: str) -> str:
+    if "?" in path or "#" in path:
+        raise InvalidUri(f"{uri!r}: ? and # in a path are written %3F and %23")
+    return unquote(path, errors="surrogateescape")  # whatever the bytes of a file's name
 
 
 def _open_s3(uri: str, rest: str) -> ObjectStore:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise InvalidUri(f"{uri!r}: {bucket!r} cannot be the name of a bucket")
-    prefix = prefix.rstrip("/")
     try:
-        key_parts(prefix or "none")
+        if prefix:
+            prefix = "/".join(key_parts(prefix.removesuffix("/")))
     except InvalidKey as error:
         raise InvalidUri(f"{uri!r}: {error}") from error
     from deploy.store.s3 import S3Store  # boto3 takes a third of a second to import

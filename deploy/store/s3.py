@@ -66,8 +66,11 @@ class S3Store:
         self._above = f"{prefix}/" if prefix else ""
         self._settings = settings or S3Settings.from_environment()
         self._bucket_seen = False
-        with s3_errors(self.uri):
-            self._client = s3_client(self._settings)
+        try:
+            with s3_errors(self.uri):
+                self._client = s3_client(self._settings)
+        except ValueError as error:
+            raise StoreError(f"{self.uri}: {error}") from error
 
     @property
     def uri(self) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from typing import Self
 
@@ -42,8 +43,9 @@ class S3Settings:
         )
 
 
+@lru_cache(maxsize=8)
 def s3_client(settings: S3Settings) -> S3Client:
-    """A thread-safe boto3 client."""
+    """A thread-safe boto3 client; stores with the same settings share one, with its connections."""
     options: dict[str, Any] = {}
     if settings.endpoint_url:
         # Servers other than AWS often lack virtual hosts and the newer checksum headers. We never

@@ -6,6 +6,7 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError
 from botocore.exceptions import ClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.exceptions import CredentialRetrievalError
 from botocore.exceptions import HTTPClientError
 from botocore.exceptions import IncompleteReadError
@@ -18,9 +19,7 @@ from deploy.store.protocol import StoreFull
 from deploy.store.protocol import StoreUnavailable
 
 _MISSING: Final = frozenset({"NoSuchKey", "NotFound", "404"})
-_FULL: Final = frozenset(
-    {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
-)
+_FULL: Final = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"})
 _FOR_NOW: Final = frozenset(
     {
         # Throttling, in the spellings of several servers.
@@ -46,7 +45,6 @@ _ADVICE: Final = {
     "AccessDenied": "the credentials do not permit this",
     "403": "the credentials do not permit this",
     "RequestTimeTooSkewed": "this machine's clock and the server's differ too much",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION",
     "NotImplemented": "the server lacks a feature of S3 that the store needs",
 }
 
@@ -60,6 +58,7 @@ def s3_errors(what: str) -> Iterator[None]:
         raise _from_answer(what, error) from error
     except (
         HTTPClientError,
+        NoConnectionError,
         IncompleteReadError,
         HTTPError,
         CredentialRetrievalError,
@@ -80,7 +79,7 @@ def _from_answer(what: str, error: ClientError) -> StoreError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _MISSING:
         return ObjectMissing(f"{what}: no such object")
-    message = f"{what}: {_ADVICE.get(code) or error}"
+    message = f"{what}: {_ADVICE.get(code) or error} (HTTP {status})"
     if code in _FULL:
         return StoreFull(message)
     if code in _FOR_NOW or status == 429 or (status >= 500 and code != "NotImplemented"):
