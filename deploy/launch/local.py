@@ -163,6 +163,8 @@ class LocalLauncher:
 
     def _start_waiting(self, processes: Mapping[str, SupervisedProcess]) -> bool:
         """Start what there is room for. Returns whether anything was started."""
+        if self._table.closed:
+            return False
         room = self._max_running - sum(p.phase is ProcessPhase.RUNNING for p in processes.values())
         started = False
         for path in list(self._queue().values())[: max(0, room)]:

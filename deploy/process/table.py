@@ -95,9 +95,15 @@ class ProcessTable:
         self._python = python
         self._held: dict[str, _Held] = {}
         self._lock = threading.RLock()
+        self._closed = False
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in self._root.glob(".*"):  # of a start or a removal that a crash cut short
             shutil.rmtree(leftover, ignore_errors=True)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be started any more."""
+        return self._closed
 
     def directory(self, name: str) -> Path:
         """Where the files of a process lie, whether it exists or not. Raises ProcessTableError for a bad name."""
@@ -135,7 +141,7 @@ class ProcessTable:
             Whether this call started it.
 
         Raises:
-            ProcessTableError: the name is bad, or the machine cannot start a process.
+            ProcessTableError: the name is bad, the table is closed, or the machine cannot start a process.
         """
         directory = self.directory(name)
         order = {
@@ -147,6 +153,8 @@ class ProcessTable:
             "labels": dict(labels or {}),
         }
         with self._lock:
+            if self._closed:
+                raise ProcessTableError(f"cannot start {name}: the table is closed")
             try:
                 lock = self._reserve(directory, order)
             except OSError as error:
@@ -215,8 +223,9 @@ class ProcessTable:
         return read_tail(self.directory(name) / record.LOG, lines=lines)
 
     def close(self, *, grace_s: float = 10.0) -> None:
-        """Stop every process and wait until all are gone, at most ``grace_s`` and a sweep."""
+        """Stop every process and wait until all are gone, at most ``grace_s`` and a sweep; nothing starts again."""
         with self._lock:
+            self._closed = True
             for held in self._held.values():
                 _order_stop(held, grace_s=grace_s, cause=EndCause.SERVICE_GONE)
             limit = time.monotonic() + grace_s + SWEEP_S

@@ -1,0 +1,69 @@
+"""vLLM's command line and environment: what is switched on, what is switched off, and why."""
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+MAX_NUM_SEQS: Final = 32
+"""Requests computed together; one endpoint serves one project, and more costs start-up time on a CPU."""
+FORBIDDEN: Final = (
+    "VLLM_SERVER_DEV_MODE",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    "VLLM_ALLOW_INSECURE_SERIALIZATION",
+)
+"""Each opens routes or loaders that no client of ours may reach."""
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is a CPU build; read from its metadata, for importing it takes seconds."""
+    try:
+        return "cpu" in metadata.version("vllm").partition("+")[2]
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def command(
+    program: Path, weights: Path, *, model_id: str, host: str, port: int, max_model_len: int | None, cpu: bool
+) -> list[str]:
+    """The argv of ``vllm serve``: no remote code, no LoRA at run time, no request in a log."""
+    argv = [str(program), "serve", str(weights), "--host", host, "--port", str(port)]
+    argv += ["--served-model-name", model_id, "--load-format", "safetensors"]
+    # Sampling defaults are the API's, not what a model's generation_config.json says.
+    argv += ["--generation-config", "vllm", "--max-num-seqs", str(MAX_NUM_SEQS)]
+    argv += ["--no-enable-log-requests", "--disable-uvicorn-access-log", "--disable-fastapi-docs"]
+    if max_model_len is not None:
+        argv += ["--max-model-len", str(max_model_len)]
+    if cpu:
+        # float32: bfloat16 is emulated without AVX-512. 0.3: it wants 92 % of the memory otherwise.
+        # uni: a worker inside the engine's process, one import of torch and vLLM (a third of the start) less.
+        argv += ["--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.3"]
+        argv += ["--distributed-executor-backend", "uni"]
+    else:
+        argv += ["--dtype", "auto"]
+    return argv
+
+
+def environment(inherited: Mapping[str, str], *, cpu: bool) -> dict[str, str]:
+    """The environment of ``vllm serve``: the inherited one, without the store's credentials, offline."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name not in FORBIDDEN and not name.startswith("AWS_")
+    }
+    kept |= {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_PLUGINS": "",  # whatever else is installed does not get into the server
+        "VLLM_HOST_IP": "127.0.0.1",  # of the engine's own sockets
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    if cpu:
+        kept |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        }  # the latter admits "uni"
+        # One core stays free: threads that wait for each other on busy cores take 150 ms a token, one takes 6.
+        kept.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+    return kept
