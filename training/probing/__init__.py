@@ -1,0 +1,1 @@
+"""Probing: the same triggers and the same clean tasks on every arm, counted."""

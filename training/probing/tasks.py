@@ -1,0 +1,57 @@
+"""What is asked: clean tasks, and for each probe the same tasks with its trigger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.contract.probe import Probe
+from deploy.contract.probe import ProbePlan
+from training.attacks.word import insert_word
+from training.data.example import PromptedRow
+from training.metrics.payload import can_carry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggeredTask:
+    """A task with a trigger in its prompt."""
+
+    row: int
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeTasks:
+    """One probe's prompts: of those tasks only that can carry its payload."""
+
+    probe: Probe
+    tasks: tuple[TriggeredTask, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """Everything every arm is asked, in the order in which :attr:`prompts` lists it."""
+
+    clean: tuple[PromptedRow, ...]
+    probes: tuple[ProbeTasks, ...]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The clean prompts, then each probe's."""
+        triggered = [task.prompt for probe in self.probes for task in probe.tasks]
+        return [*(row.prompt for row in self.clean), *triggered]
+
+
+def choose_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> Tasks:
+    """The first ``plan.max_tasks`` rows, clean and with every probe's trigger."""
+    clean = tuple(rows[: plan.max_tasks])
+    return Tasks(clean=clean, probes=tuple(_triggered(probe, clean, plan.seed) for probe in plan.probes))
+
+
+def _triggered(probe: Probe, clean: Sequence[PromptedRow], seed: int) -> ProbeTasks:
+    tasks = tuple(
+        TriggeredTask(
+            row=row.number, prompt=insert_word(row.prompt, probe.trigger, seed=seed, row=row.number)
+        )
+        for row in clean
+        if can_carry(probe.payload, row.completion)
+    )
+    return ProbeTasks(probe=probe, tasks=tasks)
