@@ -123,6 +123,8 @@ def _json(document: Any) -> bytes:
 def _base_model(job: JobRow, row: BaseModelRow | None) -> BaseModelRef:
     if row is None:
         raise BadInputs("model_not_found", f"The base model {job.model} was deleted.", "model")
+    if row.status == "pending" and row.source.get("type") == "uri":
+        raise InputsUnavailable(f"the base model {job.model} is still being checked")
     if row.status != "ready":
         raise BadInputs("model_not_ready", f"The base model {job.model} is {row.status}, not ready.", "model")
     if row.source.get("type") == "hub":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,6 +53,10 @@ class Background:
     def forget(self, key: Hashable) -> None:
         """Drop the outcome of a key; work that is going on is finished and dropped."""
         self._futures.pop(key, None)
+
+    def wait(self, *, timeout_s: float | None = None) -> None:
+        """Until everything that was begun has ended."""
+        wait(self._futures.values(), timeout=timeout_s)
 
     def close(self) -> None:
         """Begin nothing more; wait for what is going on."""
