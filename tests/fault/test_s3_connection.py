@@ -332,3 +332,11 @@ def test_credentials_that_are_not_there(
 def test_an_endpoint_that_is_no_url(url: str) -> None:
     with pytest.raises(StoreError):
         S3Store("bucket", "", S3Settings(endpoint_url=url)).get("k")
+
+
+def test_the_sweep_aborts_what_a_killed_writer_left(direct: S3Store) -> None:
+    for key in ("p/k", "elsewhere/k"):  # the server of the tests dates every upload to 2010
+        direct._client.create_multipart_upload(Bucket=direct._bucket, Key=key)
+    assert direct.sweep(older_than_s=1e9) == 0
+    assert direct.sweep() == 1
+    assert _unfinished(direct) == 1  # another prefix is another's business
