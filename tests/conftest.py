@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytest_plugins = ["tiny_models", "job_process"]
+
 START_S = 60.0
 STOP_S = 30.0
 
