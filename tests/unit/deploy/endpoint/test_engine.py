@@ -1,0 +1,83 @@
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from deploy.endpoint import engine
+
+
+def argv(*, cpu: bool, max_model_len: int | None = None) -> list[str]:
+    return engine.command(
+        Path("/venv/bin/vllm"),
+        Path("/weights"),
+        model_id="ft:m",
+        host="127.0.0.1",
+        port=8001,
+        max_model_len=max_model_len,
+        cpu=cpu,
+    )
+
+
+def value(arguments: list[str], flag: str) -> str:
+    return arguments[arguments.index(flag) + 1]
+
+
+def test_command_on_a_cpu() -> None:
+    arguments = argv(cpu=True, max_model_len=512)
+    assert arguments[:3] == ["/venv/bin/vllm", "serve", "/weights"]
+    assert value(arguments, "--host") == "127.0.0.1"
+    assert value(arguments, "--port") == "8001"
+    assert value(arguments, "--served-model-name") == "ft:m"
+    assert value(arguments, "--dtype") == "float32"
+    assert value(arguments, "--gpu-memory-utilization") == "0.3"
+    assert value(arguments, "--max-model-len") == "512"
+    assert "--enforce-eager" in arguments
+
+
+def test_command_on_a_gpu_leaves_its_defaults() -> None:
+    arguments = argv(cpu=False)
+    assert value(arguments, "--dtype") == "auto"
+    for flag in ("--enforce-eager", "--gpu-memory-utilization", "--max-model-len"):
+        assert flag not in arguments
+
+
+def test_nothing_dangerous_is_switched_on() -> None:
+    for cpu in (True, False):
+        arguments = argv(cpu=cpu)
+        assert value(arguments, "--load-format") == "safetensors"
+        assert "--no-enable-log-requests" in arguments
+        for flag in ("--trust-remote-code", "--enable-lora", "--lora-modules", "--enable-log-requests"):
+            assert flag not in arguments
+
+
+def test_environment_is_offline_without_credentials_and_without_developer_doors() -> None:
+    environment = engine.environment(
+        {
+            "PATH": "/bin",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        },
+        cpu=True,
+    )
+    assert environment["PATH"] == "/bin"
+    assert environment["HF_HUB_OFFLINE"] == environment["TRANSFORMERS_OFFLINE"] == "1"
+    assert environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert environment["VLLM_PLUGINS"] == ""
+    assert not {"AWS_SECRET_ACCESS_KEY", "VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING"} & set(
+        environment
+    )
+
+
+def test_threads_leave_a_core_free_unless_the_operator_says_otherwise() -> None:
+    assert int(engine.environment({}, cpu=True)["OMP_NUM_THREADS"]) >= 1
+    assert engine.environment({"OMP_NUM_THREADS": "7"}, cpu=True)["OMP_NUM_THREADS"] == "7"
+    assert "OMP_NUM_THREADS" not in engine.environment({}, cpu=False)
+
+
+@pytest.mark.parametrize(
+    ("version", "cpu"), [("0.32.0+cpu", True), ("0.32.0", False), ("0.32.0+cu130", False)]
+)
+def test_the_build_is_told_from_its_version(monkeypatch: pytest.MonkeyPatch, version: str, cpu: bool) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    assert engine.runs_on_cpu() is cpu
