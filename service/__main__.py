@@ -16,6 +16,7 @@ from service.app import Companion
 from service.app import create_app
 from service.context import Context
 from service.database import Database
+from service.embedded import embedded
 from service.home import HomeInUse
 from service.home import holding
 from service.settings import Settings
@@ -23,7 +24,7 @@ from service.settings import SettingsError
 from service.settings import settings_from_env
 from service.tidy import tidying
 
-COMPANIONS: Final[Sequence[Companion]] = (tidying,)
+COMPANIONS: Sequence[Companion] = (tidying, embedded)
 """What runs beside the requests."""
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 GRACE_S: Final = 10

@@ -6,6 +6,7 @@ from typing import cast
 
 from sqlalchemy import CursorResult
 from sqlalchemy import and_
+from sqlalchemy import func
 from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import update
@@ -18,6 +19,7 @@ from service.tables import JobEventRow
 from service.tables import JobRequestRow
 from service.tables import JobRow
 
+EVENT_SPACING_S: Final = 1e-6
 TERMINAL: Final = ("succeeded", "failed", "cancelled")
 
 
@@ -79,7 +81,14 @@ def event_id(job_id: str, attempt: int, pod: str, sequence: int) -> str:
 
 
 def add_event(session: Session, event: JobEventRow) -> bool:
-    """Insert an event once. Returns whether it is new."""
+    """Insert an event once, as the newest of its job. Returns whether it is new.
+
+    A job's clock is another than ours, and its events arrive late: whoever reads the newest events
+    until the first that is known must not miss any, so ``at`` never goes back.
+    """
+    newest = session.scalar(select(func.max(JobEventRow.at)).where(JobEventRow.job_id == event.job_id))
+    if newest is not None:
+        event.at = max(event.at, newest + EVENT_SPACING_S)
     return _insert_once(session, event)
 
 

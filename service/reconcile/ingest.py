@@ -102,7 +102,7 @@ def _events(data: bytes) -> Iterator[JobEvent | None]:
             yield None
 
 
-def keep_events(session: Session, job_id: str, attempt: int, heard: Heard) -> None:
+def keep_events(session: Session, job_id: str, attempt: int, heard: Heard, *, now: float) -> None:
     """Write events and checkpoints into a job's history; those that are there stay as they are."""
     for pod, event in heard.events:
         repository.add_event(
@@ -113,7 +113,7 @@ def keep_events(session: Session, job_id: str, attempt: int, heard: Heard) -> No
                 attempt=attempt,
                 pod=pod,
                 sequence=event.sequence,
-                at=event.at,
+                at=min(event.at, now),
                 level=event.level,
                 type=event.type,
                 message=event.message,

@@ -157,7 +157,7 @@ class Reconciler:
             values["phase"] = heard.events[-1][1].phase
         try:
             with self._context.database.writing() as session:
-                ingest.keep_events(session, row.id, row.attempt, heard)
+                ingest.keep_events(session, row.id, row.attempt, heard, now=self._context.clock.now())
                 jobs.show_progress(session, row.id, row.attempt, **values)
         except TRANSIENT:
             self._listener.again(row.id, row.attempt)

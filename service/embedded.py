@@ -1,0 +1,36 @@
+"""The embedded service: jobs and servers as local processes, reconciled by a thread of this process."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+from deploy.endpoint.local import LocalEndpoints
+from deploy.launch.local import LocalLauncher
+from service.context import Context
+from service.reconcile.loop import Reconciler
+from service.reconcile.loop import reconciling
+
+
+@contextmanager
+def embedded(
+    context: Context,
+    *,
+    job_command: Sequence[str] | None = None,
+    server_command: Sequence[str] | None = None,
+) -> Iterator[None]:
+    """Companion of the app: reconciles for as long as the app lives.
+
+    Args:
+        context: of the process.
+        job_command: what runs an attempt; None is ``python -m training``.
+        server_command: what serves a model; None is this project's vLLM server.
+    """
+    home = context.settings.home
+    for name in ("jobs", "endpoints"):
+        (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    launcher = LocalLauncher(
+        home / "jobs", max_running=context.settings.max_running_jobs, command=job_command
+    )
+    backend = LocalEndpoints(home / "endpoints", command=server_command)
+    with reconciling(Reconciler(context, launcher, backend)):
+        yield
