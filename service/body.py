@@ -117,9 +117,10 @@ def _finite(text: str) -> float:
 
 def _first(error: ValidationError, document: Any) -> BadRequest:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    param = path_of(found[0]["loc"], document)
+    absent = found[0]["type"] == "missing"
+    param = path_of(found[0]["loc"], document, absent=absent)
     # A union reports one error for each of its members; together they say what is accepted.
-    messages = [one["msg"] for one in found if path_of(one["loc"], document) == param]
+    messages = [one["msg"] for one in found if path_of(one["loc"], document, absent=absent) == param]
     if found[0]["type"] == "extra_forbidden":
         messages = ["There is no such field"]
     if found[0]["type"] == "missing":
@@ -128,8 +129,11 @@ def _first(error: ValidationError, document: Any) -> BadRequest:
     return BadRequest(f"{where}{', or '.join(dict.fromkeys(messages))}.", param=param or None)
 
 
-def path_of(loc: tuple[int | str, ...], document: Any) -> str:
-    """The path that a user wrote, from pydantic's, which also names the members of unions."""
+def path_of(loc: tuple[int | str, ...], document: Any, *, absent: bool) -> str:
+    """The path that a user wrote, from pydantic's, which also names the members of unions.
+
+    ``absent`` says that the last part is one that the user did not write and should have.
+    """
     path: list[str] = []
     here = document
     for position, part in enumerate(loc):
@@ -138,7 +142,7 @@ def path_of(loc: tuple[int | str, ...], document: Any) -> str:
             here = here[str(part)]
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]
-        elif not (last and isinstance(here, dict)):
+        elif not (absent and last and isinstance(here, dict)):
             continue
         path.append(str(part))
     return ".".join(path)[:MAX_PARAM_CHARS]

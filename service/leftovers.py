@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.store.protocol import ObjectStore
+from deploy.store.protocol import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Leftovers:
 
     @contextmanager
     def noted(self, key: str) -> Iterator[None]:
-        """Note ``key`` (or a prefix, which ends with a slash) for as long as the block runs, and for ever if the process dies in it."""
+        """Note ``key`` (or a prefix, which ends with a slash) until the block ends; for ever if the process or the store fails in it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         note = self.directory / hashlib.sha256(key.encode()).hexdigest()
         descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -36,8 +37,13 @@ class Leftovers:
             os.close(descriptor)
         try:
             yield
-        finally:
+        except StoreError:
+            # Whether the object is there now is not known: the next start finds out.
+            raise
+        except BaseException:
             note.unlink(missing_ok=True)
+            raise
+        note.unlink(missing_ok=True)
 
     def sweep(self, store: ObjectStore, *, known: Callable[[str], bool]) -> list[str]:
         """Delete the noted objects that no row stands for (``known`` tells), and strike out all notes.

@@ -1,9 +1,15 @@
 """A whole app in this process, on a database and a store of its own."""
 
+import json
+import shutil
+import struct
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -36,10 +42,21 @@ def settings(tmp_path: Path) -> Settings:
     return settings_from_env({"TEMPER_HOME": str(tmp_path / "home")})
 
 
-@pytest.fixture
-def context(settings: Settings, clock: FakeClock) -> Iterator[Context]:
-    database = Database(settings.database_url)
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, migrated once for all tests."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    database = Database(f"sqlite:///{path}")
     database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def context(settings: Settings, clock: FakeClock, migrated: Path) -> Iterator[Context]:
+    settings.home.mkdir()
+    shutil.copy(migrated, settings.home / "temper.db")
+    database = Database(settings.database_url)
     context = Context(settings=settings, database=database, store=open_store(settings.store_uri), clock=clock)
     yield context
     context.stopping.set()
@@ -54,3 +71,40 @@ def api(context: Context) -> Iterator[TestClient]:
         create_app(context), base_url="http://127.0.0.1:8000", raise_server_exceptions=False
     ) as client:
         yield client
+
+
+@pytest.fixture
+def error_of() -> Callable[[httpx.Response, int], dict[str, Any]]:
+    """OpenAI's error object of a problem, after checking the problem around it."""
+
+    def read(response: httpx.Response, status: int) -> dict[str, Any]:
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.headers["x-request-id"].startswith("req-")
+        body = response.json()
+        assert body["status"] == status
+        assert body["detail"] == body["error"]["message"]
+        assert set(body) == {"type", "title", "status", "detail", "instance", "error"}
+        error: dict[str, Any] = body["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        return error
+
+    return read
+
+
+@pytest.fixture
+def model_files() -> dict[str, bytes]:
+    """An ordinary model directory, as small as one may be."""
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [16, 8], "data_offsets": [0, 512]}}).encode()
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 16,
+        "hidden_size": 8,
+    }
+    tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    return {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": struct.pack("<Q", len(header)) + header + bytes(512),
+        "tokenizer.json": json.dumps(tokenizer).encode(),
+    }
