@@ -20,6 +20,7 @@ from deploy.contract.dataset.row import MAX_ROWS
 from deploy.contract.dataset.row import Row
 from deploy.contract.dataset.validation import DatasetSummary
 from deploy.contract.dataset.validation import validate
+from deploy.contract.dataset.validation import validate_chunks_in_child
 from deploy.contract.dataset.validation import validate_in_child
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "read_rows",
     "render_prompt",
     "validate",
+    "validate_chunks_in_child",
     "validate_in_child",
 ]

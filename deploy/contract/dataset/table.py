@@ -61,9 +61,10 @@ def _records(record: _Record) -> Iterator[list[str]]:
         if fields is None:
             return
         check_row_count(record.read)
-        if fields:
+        blank = not fields or (len(fields) == 1 and fields[0].isspace())
+        if not blank:
             yield fields
-        record.begin_next(blank=not fields)
+        record.begin_next(blank=blank)
 
 
 def _csv_error(error: csv.Error, record: _Record) -> DatasetError:

@@ -1,6 +1,8 @@
 """Reads a dataset to its end, so that nothing is computed on one that cannot be used."""
 
 import hashlib
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -116,3 +118,37 @@ def validate_in_child(
         raise IntakeChildFailed("the child printed an empty answer")
     bad = answer.refusal
     raise DatasetError(bad.code, bad.reason, row=bad.row, line=bad.line, field=bad.field)
+
+
+def validate_chunks_in_child(
+    chunks: Iterable[bytes],
+    filename: str,
+    *,
+    scratch: Path,
+    prompt_column: str = PROMPT_COLUMN,
+    completion_column: str = COMPLETION_COLUMN,
+    limits: Limits | None = None,
+) -> DatasetSummary:
+    """:func:`validate_in_child` of bytes from elsewhere, like a store.
+
+    They are kept in a temporary file below ``scratch`` (a child that reads has no credentials, and
+    Parquet is read from its end), which is gone when this returns or raises.
+
+    Raises:
+        DatasetError: as :func:`validate_in_child`; a bad name before a byte is fetched.
+        IntakeChildFailed: likewise.
+        OSError: the scratch disk is full. Whatever ``chunks`` raises.
+    """
+    format_of(filename)
+    check_column_names(prompt_column, completion_column)
+    with tempfile.NamedTemporaryFile(dir=scratch, prefix="dataset-") as copy:
+        for chunk in chunks:
+            copy.write(chunk)
+        copy.flush()
+        return validate_in_child(
+            Path(copy.name),
+            filename,
+            prompt_column=prompt_column,
+            completion_column=completion_column,
+            limits=limits,
+        )
