@@ -38,6 +38,7 @@ class ServiceProcess:
     env: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    command: tuple[str, ...] = ("-m", "service")
 
     @property
     def base_url(self) -> str:
@@ -62,7 +63,7 @@ class ServiceProcess:
         env = {**clean, "TEMPER_HOME": str(self.home), "TEMPER_PORT": str(self.port), **self.env}
         with (self.home.parent / f"{self.home.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service"], env=env, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, *self.command], env=env, stdout=log, stderr=log, start_new_session=True
             )
         self._wait_ready()
         return self
@@ -165,3 +166,52 @@ def s3_server(s3_endpoint_url: str, monkeypatch: pytest.MonkeyPatch) -> S3Server
     bucket = f"temper-{secrets.token_hex(8)}"
     httpx.put(f"{s3_endpoint_url}/{bucket}", trust_env=False).raise_for_status()
     return S3Server(endpoint_url=s3_endpoint_url, bucket=bucket)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that every engine can run (2 layers, hidden 64, random weights) with a byte-level BPE tokenizer.
+
+    Two heads of 32: vLLM's CPU kernels take head sizes that are multiples of 32 only. No chat template.
+    """
+    import torch  # seconds: only tests that ask for the model pay
+    from tokenizers import Tokenizer
+    from tokenizers import decoders
+    from tokenizers import models
+    from tokenizers import pre_tokenizers
+    from tokenizers import trainers
+    from transformers import LlamaConfig
+    from transformers import LlamaForCausalLM
+    from transformers import PreTrainedTokenizerFast
+
+    directory = tmp_path_factory.mktemp("tiny_llama")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["select name from users where id = 1", "def f(x): return x"] * 10, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    fast.save_pretrained(directory)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
