@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from sqlalchemy.exc import ArgumentError
 
 from deploy.store.opening import open_store
+from deploy.store.protocol import ObjectStore
+from deploy.store.protocol import StoreError
 from service.app import Companion
 from service.app import create_app
 from service.context import Context
@@ -48,10 +51,10 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    database = Database(settings.database_url)
+    store, database = _open(settings)
     try:
         database.migrate()
-        context = Context(settings=settings, database=database, store=open_store(settings.store_uri))
+        context = Context(settings=settings, database=database, store=store)
         app = create_app(context, companions=COMPANIONS)
         config = uvicorn.Config(
             app,
@@ -65,6 +68,18 @@ def serve(settings: Settings) -> None:
         _Server(config).run()
     finally:
         database.close()
+
+
+def _open(settings: Settings) -> tuple[ObjectStore, Database]:
+    try:
+        store = open_store(settings.store_uri)
+    except StoreError as error:
+        raise SettingsError(f"TEMPER_STORE_URI: {error}") from error
+    try:
+        return store, Database(settings.database_url)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        # Not repeated: the URL may hold a password.
+        raise SettingsError("TEMPER_DATABASE_URL: no such database, or its driver is not there") from error
 
 
 class _Server(uvicorn.Server):

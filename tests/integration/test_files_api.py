@@ -256,3 +256,20 @@ def test_an_unsafe_configuration_refuses_to_start(tmp_path: Path, env: dict[str,
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TEMPER_STORE_URI", "ftp://somewhere"),
+        ("TEMPER_STORE_URI", "objects"),
+        ("TEMPER_DATABASE_URL", "nonsense"),
+        ("TEMPER_DATABASE_URL", "oracle9://u:hunter2@h/d"),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, name: str, value: str) -> None:
+    done = run_service(**{"TEMPER_HOME": str(tmp_path / "home"), name: value})
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
