@@ -27,6 +27,8 @@ DEDUPE_WINDOW_S: Final = 60
 """A client repeats a create that it got no answer to within seconds."""
 IDEMPOTENCY_WINDOW_S: Final = 24 * 3600
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+TRAINING_PURPOSES: Final = ("fine-tune",)
+PROBE_PURPOSES: Final = ("fine-tune", "evals")
 TRIES: Final = 5
 """Of a compare-and-set against the reconciler, which changes a row at most once a tick."""
 
@@ -137,9 +139,10 @@ def _check_file(session: Session, file_id: str, param: str) -> None:
     file = session.get(FileRow, file_id)
     if file is None or file.deleted:
         raise NotFound(f"There is no file {file_id!r}.", code="file_not_found", param=param)
-    if file.purpose != "fine-tune":
+    accepted = PROBE_PURPOSES if param == "hardening.probe.file" else TRAINING_PURPOSES
+    if file.purpose not in accepted:
         raise BadRequest(
-            f"{param}: {file_id} has purpose {file.purpose!r}; a job reads files of purpose 'fine-tune'.",
+            f"{param}: {file_id} has purpose {file.purpose!r}, not {' or '.join(accepted)}.",
             code="invalid_file_purpose",
             param=param,
         )
