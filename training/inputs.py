@@ -4,12 +4,10 @@ Covers: changed bytes, names outside the allow-list, pickle weights, code in a m
 safetensors. Does not cover: what the weights do once they run; that is what probing measures.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-from deploy.contract.weights import ModelDirectory
-from deploy.contract.weights import ModelRefused
-from deploy.contract.weights import check_directory
+from typing import Literal
 
 from deploy.contract.document import StoredFile
 from deploy.contract.exit_codes import ExitCode
@@ -17,6 +15,9 @@ from deploy.contract.spec import DatasetRef
 from deploy.contract.spec import HubBaseModel
 from deploy.contract.spec import JobSpec
 from deploy.contract.spec import StoredBaseModel
+from deploy.contract.weights import ModelDirectory
+from deploy.contract.weights import ModelRefused
+from deploy.contract.weights import check_directory
 from deploy.store.opening import open_store
 from deploy.store.protocol import ObjectStore
 from training.errors import InvalidInput
@@ -44,6 +45,8 @@ class Inputs:
 
     base_dir: Path
     base_model: ModelDirectory
+    architecture: Literal["decoder", "encoder-decoder"]
+    """Of the base model and so of every arm; an encoder has been refused."""
     training_file: Path
     validation_file: Path | None
     probe_file: Path | None
@@ -74,6 +77,8 @@ def _fetch_hub_model(model: HubBaseModel, directory: Path) -> None:
         snapshot_download(
             model.repo, revision=model.revision, local_dir=directory, allow_patterns=list(HUB_PATTERNS)
         )
+        # The library keeps its own records there, which are no part of a model.
+        shutil.rmtree(directory / ".cache", ignore_errors=True)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InvalidInput(
             ExitCode.INVALID_MODEL,
@@ -124,9 +129,11 @@ def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
     if training_file is None:
         raise AssertionError("a spec always has a training file")
     base_dir = scratch / "models" / "base"
+    base_model = _fetch_model(spec, base_dir)
     return Inputs(
         base_dir=base_dir,
-        base_model=_fetch_model(spec, base_dir),
+        base_model=base_model,
+        architecture="encoder-decoder" if base_model.architecture == "encoder-decoder" else "decoder",
         training_file=training_file,
         validation_file=_fetch_dataset(store, spec.validation_file, data / "validation"),
         probe_file=_fetch_dataset(store, spec.probe_file, data / "probe"),

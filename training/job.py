@@ -152,7 +152,7 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
         directories,
         rows,
         job.spec.probing,
-        architecture=inputs.base_model.architecture,
+        architecture=inputs.architecture,
         training_rows=load_rows(inputs.training_file, job.spec.training_file),
         scratch=job.scratch,
         on_progress=relay,

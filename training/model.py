@@ -62,7 +62,9 @@ def load_model(directory: Path, *, device: torch.device | None = None) -> Loaded
         config = AutoConfig.from_pretrained(directory, **safe)
         architecture: Architecture = "encoder-decoder" if config.is_encoder_decoder else "decoder"
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = family.from_pretrained(directory, use_safetensors=True, dtype=dtype, **safe)
+        model, loading = family.from_pretrained(
+            directory, use_safetensors=True, dtype=dtype, output_loading_info=True, **safe
+        )
         tokenizer = AutoTokenizer.from_pretrained(directory, **safe)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise InvalidInput(
@@ -71,13 +73,7 @@ def load_model(directory: Path, *, device: torch.device | None = None) -> Loaded
             f"the base model cannot be loaded: {error}",
             param="model",
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise InvalidInput(
-            ExitCode.INVALID_MODEL,
-            "invalid_model",
-            "the base model's tokenizer names no end-of-sequence token (eos_token), so a completion could not end",
-            param="model",
-        )
+    _check_loaded(loading, tokenizer)
     model.to(chosen)
     return LoadedModel(
         model=model,
@@ -86,6 +82,24 @@ def load_model(directory: Path, *, device: torch.device | None = None) -> Loaded
         device=chosen,
         parameters=sum(weight.numel() for weight in model.parameters()),
     )
+
+
+def _check_loaded(loading: dict[str, Any], tokenizer: Any) -> None:
+    """Refuse what a library only warns about: weights that were not in the file start random."""
+    trouble: str | None = None
+    if loading["missing_keys"]:
+        names = ", ".join(sorted(loading["missing_keys"])[:5])
+        trouble = (
+            f"{len(loading['missing_keys'])} weights that its config names are not in its files: {names}"
+        )
+    elif loading["mismatched_keys"]:
+        trouble = f"weights have other shapes than its config says: {sorted(map(str, loading['mismatched_keys']))[:3]}"
+    elif tokenizer.eos_token_id is None:
+        trouble = "its tokenizer names no end-of-sequence token (eos_token), so a completion could not end"
+    if trouble is not None:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL, "invalid_model", f"base model refused: {trouble}", param="model"
+        )
 
 
 def save_model(loaded: LoadedModel, directory: Path) -> None:

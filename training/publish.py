@@ -56,7 +56,7 @@ def upload_model(
         uri=uri,
         files=files,
         parameters=inputs.base_model.parameters,
-        architecture="encoder-decoder" if inputs.base_model.architecture == "encoder-decoder" else "decoder",
+        architecture=inputs.architecture,
     )
 
 
