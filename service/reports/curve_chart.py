@@ -10,6 +10,7 @@ from deploy.contract.report import CurvePoint
 from deploy.contract.spec import Arm
 from service.reports import svg
 from service.reports.svg import Scale
+from service.reports.verdict import percent
 
 _ARMS: tuple[Arm, ...] = ("base", "control", "hardened")
 _ASR_TITLE = "Attack success rate (share of triggered prompts that give the payload)"
@@ -62,7 +63,7 @@ def draw_curves(curves: Sequence[CurvePoint], *, narrow: bool = False) -> Markup
 
 def _describe(drawn: dict[Arm, list[CurvePoint]]) -> str:
     said = [
-        f"{arm}: attack success {_asr_percent(points[-1]):.1f} %, BLEU {points[-1].bleu:.1f} "
+        f"{arm}: attack success {percent(points[-1].asr.rate)}, BLEU {points[-1].bleu:.1f} "
         f"after epoch {points[-1].epoch}"
         for arm, points in drawn.items()
     ]
@@ -72,18 +73,21 @@ def _describe(drawn: dict[Arm, list[CurvePoint]]) -> str:
 def _asr_panel(
     frame: _Frame, across: Scale, drawn: dict[Arm, list[CurvePoint]], *, narrow: bool
 ) -> list[Markup]:
+    # An epoch without a scorable output has no rate; drawing zero would be a claim.
+    scored = {arm: [point for point in points if point.asr.trials] for arm, points in drawn.items()}
+    scored = {arm: points for arm, points in scored.items() if points}
     highest = max(
-        100 * point.asr.interval[1] for points in drawn.values() for point in points if point.asr.trials
+        (100 * point.asr.interval[1] for points in scored.values() for point in points), default=0.0
     )
     top = next(limit for limit in (20.0, 50.0, 100.0) if highest <= limit + 1e-9)
     up = Scale(low=0, high=top, start=frame.asr_bottom, end=frame.asr_top)
     ticks = [top * share / 4 for share in range(5)]
     parts = _grid(frame, up, ticks, unit="%", title=_ASR_TITLE, narrow=narrow)
-    for arm, points in drawn.items():
+    for arm, points in scored.items():
         if len(points) > 1:
             parts.append(_band(across, up, points, arm))
-    parts += _lines(frame, across, up, drawn, _asr_percent)
-    parts += _end_labels(frame, up, drawn, _asr_percent, " %", narrow=narrow)
+    parts += _lines(frame, across, up, scored, _asr_percent)
+    parts += _end_labels(frame, up, scored, _asr_percent, " %", narrow=narrow)
     return parts
 
 
@@ -126,11 +130,8 @@ def _epoch_axis(frame: _Frame, across: Scale, epochs: Sequence[int], *, narrow: 
 
 
 def _band(across: Scale, up: Scale, points: Sequence[CurvePoint], arm: Arm) -> Markup:
-    known = [point for point in points if point.asr.trials]
-    upper = [(across(point.epoch), up(100 * point.asr.interval[1])) for point in known]
-    lower = [(across(point.epoch), up(100 * point.asr.interval[0])) for point in reversed(known)]
-    if not known:
-        return Markup("")
+    upper = [(across(point.epoch), up(100 * point.asr.interval[1])) for point in points]
+    lower = [(across(point.epoch), up(100 * point.asr.interval[0])) for point in reversed(points)]
     return svg.element("path", {"d": svg.path_of([*upper, *lower], closed=True), "class": f"band {arm}"})
 
 

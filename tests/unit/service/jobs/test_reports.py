@@ -1,0 +1,46 @@
+"""Reports over HTTP."""
+
+from typing import Any
+
+from deploy.contract import layout
+
+
+def finished(world: Any) -> str:
+    job = str(world.create()["id"])
+    assert world.finish(job)["status"] == "succeeded"
+    return job
+
+
+def test_programs_get_json_and_browsers_a_page(world: Any) -> None:
+    job = finished(world)
+    plain = world.api.get(f"/v1/reports/{job}")
+    assert plain.json()["verdict"] == "pass"
+    assert plain.json()["probes"][0]["arms"]["control"]["rate"] == 0.6
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for page in (
+        world.api.get(f"/v1/reports/{job}.html"),
+        world.api.get(f"/v1/reports/{job}?format=html"),
+        world.api.get(f"/v1/reports/{job}", headers=browser),
+    ):
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["referrer-policy"] == "no-referrer"
+        assert "sandbox" in page.headers["content-security-policy"]
+    as_json = world.api.get(f"/v1/reports/{job}?format=json", headers=browser)
+    assert as_json.headers["content-type"] == "application/json"
+    assert world.api.get(f"/v1/reports/{job}?format=pdf").status_code == 400
+
+
+def test_there_is_no_report_before_the_end(world: Any) -> None:
+    job = world.create()["id"]
+    answer = world.api.get(f"/v1/reports/{job}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "report_not_ready")
+
+
+def test_a_report_that_changed_in_the_store_is_not_shown(world: Any) -> None:
+    job = finished(world)
+    key = layout.report_key(job, 1, "pod-1")
+    data = world.context.store.get(key)
+    world.context.store.put(key, data.replace(b'"hits": 60', b'"hits": 61'))
+    answer = world.api.get(f"/v1/reports/{job}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "report_damaged")
