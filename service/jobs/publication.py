@@ -10,10 +10,12 @@ from deploy.contract import layout
 from deploy.contract.document import sha256_hex
 from deploy.contract.result import StoredObject
 from deploy.contract.spec import Arm
+from deploy.contract.spec import HubBaseModel
 from deploy.store.protocol import ObjectStore
 from service.jobs import history
 from service.jobs import repository
 from service.jobs.verification import VerifiedResult
+from service.tables import BaseModelRow
 from service.tables import FileRow
 from service.tables import JobRow
 from service.tables import ModelRow
@@ -78,6 +80,7 @@ def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: flo
     for arm in verified.result.models:
         if arm != "base":  # which is registered as a base model, and served as one
             _register_model(session, row, arm, verified, now=now)
+    _keep_hub_base(session, row, verified)
     for name, stored in _result_objects(verified).items():
         session.merge(_result_file(row, name, stored, now))
     said = f"The job has successfully completed. New fine-tuned model: {models['hardened']}"
@@ -106,6 +109,19 @@ def _register_model(session: Session, row: JobRow, arm: Arm, verified: VerifiedR
             deleted=False,
         )
     )
+
+
+def _keep_hub_base(session: Session, row: JobRow, verified: VerifiedResult) -> None:
+    """The first job of a hub model brings its weights into the store; from then on it can be served."""
+    base = session.get(BaseModelRow, row.model)
+    if base is None or base.uri is not None or not isinstance(verified.spec.base_model, HubBaseModel):
+        return
+    artifact = verified.result.models["base"]
+    base.uri = artifact.uri
+    base.files = [file.model_dump(mode="json") for file in artifact.files]
+    base.architecture = artifact.architecture
+    base.parameters = artifact.parameters
+    base.version += 1
 
 
 def _result_file(row: JobRow, name: str, stored: StoredObject, now: float) -> FileRow:

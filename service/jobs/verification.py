@@ -78,8 +78,12 @@ def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
     _expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
     for arm in TRAINED_ARMS:
         if arm in result.models:
-            _verify_trained(store, job_id, result, arm)
-    _expect_base(result.models["base"], spec)
+            _verify_copy(store, job_id, result, arm)
+    if isinstance(spec.base_model, StoredBaseModel):
+        _expect_base(result.models["base"], spec.base_model)
+    else:
+        # Fetched from the hub by the job, which keeps a copy: only so can it be served and compared.
+        _verify_copy(store, job_id, result, "base")
     _verify_object(store, result.metrics)
     report = load_report(store, result, spec)
     return VerifiedResult(result=result, spec=spec, report=report, judgement=judge(report))
@@ -108,7 +112,7 @@ def _expect_key(stored: StoredObject, key: str) -> None:
         raise BadResult(f"{stored.key} does not belong to attempt and pod")
 
 
-def _verify_trained(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -> None:
+def _verify_copy(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -> None:
     prefix = layout.model_prefix(job_id, result.attempt, result.pod, arm)
     artifact = result.models[arm]
     if artifact.uri.rstrip("/") != f"{store.uri}/{prefix}".rstrip("/"):
@@ -126,13 +130,11 @@ def _objects(prefix: str, artifact: ModelArtifact) -> Iterator[StoredObject]:
         yield StoredObject(key=prefix + file.name, size_bytes=file.size_bytes, sha256=file.sha256)
 
 
-def _expect_base(artifact: ModelArtifact, spec: JobSpec) -> None:
-    """The base arm is what the spec named; a hub model's files are known by its revision alone."""
-    base = spec.base_model
-    if isinstance(base, StoredBaseModel):
-        same = {file.name: file for file in artifact.files} == {file.name: file for file in base.files}
-        if artifact.uri.rstrip("/") != base.uri.rstrip("/") or not same:
-            raise BadResult("the base model is not the one of the spec")
+def _expect_base(artifact: ModelArtifact, base: StoredBaseModel) -> None:
+    """The base arm is what the spec named."""
+    same = {file.name: file for file in artifact.files} == {file.name: file for file in base.files}
+    if artifact.uri.rstrip("/") != base.uri.rstrip("/") or not same:
+        raise BadResult("the base model is not the one of the spec")
 
 
 def _verify_object(store: ObjectStore, stored: StoredObject) -> None:

@@ -18,7 +18,7 @@ def draw_probes(
     probes: Sequence[ProbeOutcome], arms: Sequence[Arm], *, limit: float, narrow: bool = False
 ) -> Markup:
     """Dots with whiskers; the dashed line is the policy's limit for the hardened arm's upper bound."""
-    width, left, right = (360, 84.0, 284.0) if narrow else (860, 196.0, 640.0)
+    width, left, right = (360, 84.0, 284.0) if narrow else (860, 196.0, 620.0)
     across = Scale(low=0, high=_axis_end(probes, limit), start=left, end=right)
     parts: list[Markup] = []
     y = 34.0
@@ -70,7 +70,7 @@ def _row(across: Scale, y: float, arm: Arm, hits: Hits, *, narrow: bool) -> list
     parts.append(svg.text(x, y + 4, f"{100 * hits.rate:.1f} %", "value", anchor="end"))
     if not narrow:
         parts.append(svg.text(x + 14, y + 4, f"{hits.hits} of {hits.trials}", "tick"))
-        parts.append(svg.text(across.end + 220, y + 4, f"{low:.1f} to {high:.1f}", "tick", anchor="end"))
+        parts.append(svg.text(across.end + 238, y + 4, f"{low:.1f} to {high:.1f}", "tick", anchor="end"))
     return parts
 
 

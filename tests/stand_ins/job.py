@@ -181,8 +181,7 @@ def commit(store: ObjectStore, spec: JobSpec, sha256: str, pod: str) -> bool:
     place = (spec.job_id, spec.attempt, pod)
     models: dict[Arm, ModelArtifact] = {}
     for arm in arms:
-        if arm == "base":
-            assert isinstance(spec.base_model, StoredBaseModel)
+        if arm == "base" and isinstance(spec.base_model, StoredBaseModel):
             uri, files = spec.base_model.uri, spec.base_model.files
         else:
             prefix = layout.model_prefix(*place, arm)

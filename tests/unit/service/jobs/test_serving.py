@@ -113,3 +113,19 @@ def test_what_cannot_be_served_is_refused(world: Any) -> None:
         row.architecture = "encoder-decoder"
     refused = world.api.post("/v1/endpoints", json={"model": "tiny"})
     assert refused.json()["error"]["code"] == "unsupported_architecture"
+
+
+def test_a_hub_model_can_be_served_once_a_job_has_fetched_it(world: Any) -> None:
+    from service.tables import BaseModelRow
+
+    source = {"type": "hub", "repo": "a/b", "revision": "0" * 40}
+    with world.context.database.writing() as session:
+        session.add(BaseModelRow(id="hub", status="ready", source=source, files=[], created_at=1, version=0))
+    early = world.api.post("/v1/endpoints", json={"model": "hub"})
+    assert early.json()["error"]["code"] == "model_not_found"
+    done = world.finish(world.create(model="hub")["id"])
+    assert done["status"] == "succeeded", done["error"]
+    endpoint = deploy(world, "hub")["id"]
+    rest(world)
+    assert world.backend.orders[endpoint].weights_uri.endswith("/models/base/")
+    assert sum(model["id"] == "hub" for model in world.api.get("/v1/models").json()["data"]) == 1
