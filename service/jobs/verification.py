@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from deploy.contract import layout
 from deploy.contract.document import DocumentError
@@ -20,6 +21,8 @@ from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from service.reports.trust import believe
 
+DOCUMENT_BYTES: Final = 16 << 20
+LARGEST_COUNT: Final = 2**53
 TRAINED_ARMS: tuple[Arm, ...] = ("control", "hardened")
 
 
@@ -44,8 +47,10 @@ def load_result(store: ObjectStore, job_id: str) -> tuple[JobResult, JobSpec]:
         BadResult: it is not a result, is another job's, or answers a spec that the service did not write.
         ObjectMissing: there is none.
     """
+    key = layout.result_key(job_id)
+    _refuse_large(store, key)
     try:
-        result = JobResult.from_bytes(store.get(layout.result_key(job_id)))
+        result = JobResult.from_bytes(store.get(key))
     except DocumentError as error:
         raise BadResult(str(error)) from error
     if result.job_id != job_id:
@@ -73,6 +78,9 @@ def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
     expected: set[Arm] = {"base", "control", "hardened"} if spec.control else {"base", "hardened"}
     if set(result.models) != expected:
         raise BadResult(f"its models are {sorted(result.models)}, not {sorted(expected)}")
+    counts = [result.trained_tokens, *(model.parameters for model in result.models.values())]
+    if max(counts) > LARGEST_COUNT:
+        raise BadResult("it counts more than there can be")
     attempt, pod = result.attempt, result.pod
     _expect_key(result.report, layout.report_key(job_id, attempt, pod))
     _expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
@@ -95,6 +103,7 @@ def load_report(store: ObjectStore, result: JobResult, spec: JobSpec) -> Report:
     Raises:
         BadResult: its bytes are others than recorded, or they cannot be true.
     """
+    _refuse_large(store, result.report.key)
     try:
         data = store.get(result.report.key)
     except ObjectMissing as error:
@@ -105,6 +114,13 @@ def load_report(store: ObjectStore, result: JobResult, spec: JobSpec) -> Report:
         return believe(data, spec)
     except DocumentError as error:
         raise BadResult(str(error)) from error
+
+
+def _refuse_large(store: ObjectStore, key: str) -> None:
+    """What cannot be read whole can never become right, so it must not be tried again for ever."""
+    info = store.info(key)
+    if info is not None and info.size_bytes > DOCUMENT_BYTES:
+        raise BadResult(f"{key} has {info.size_bytes} bytes, the limit is {DOCUMENT_BYTES}")
 
 
 def _expect_key(stored: StoredObject, key: str) -> None:

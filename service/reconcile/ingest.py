@@ -4,6 +4,7 @@ A job is not trusted: malformed lines are counted and skipped, sizes are bounded
 same segment again changes nothing.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
@@ -34,6 +35,12 @@ PROGRESS: Final = (
 )
 ARMS: Final = ("base", "control", "hardened")
 SEGMENT_BYTES: Final = 4 << 20
+FAILURE_BYTES: Final = 64 << 10
+MAX_SEGMENTS: Final = 20_000
+"""Of one attempt: at one a second, five hours; what comes later is not shown."""
+LARGEST_INTEGER: Final = 2**53
+"""What JSON's readers and every database can hold."""
+LONGEST_ETA_S: Final = 366 * 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -66,8 +73,15 @@ class Listener:
             if pod not in heard.pods:
                 heard.pods.append(pod)
             if rest == "failure.json":
-                heard.failure = self._failure(info.key) or heard.failure
+                if info.size_bytes <= FAILURE_BYTES:
+                    heard.failure = self._failure(info.key) or heard.failure
             elif rest.startswith("events/") and rest.endswith(".jsonl") and info.key not in read:
+                if len(read) >= MAX_SEGMENTS:
+                    continue
+                if info.size_bytes > SEGMENT_BYTES:
+                    heard.malformed += 1
+                    read.add(info.key)
+                    continue
                 data = self._store.get(info.key, limit_bytes=SEGMENT_BYTES)
                 for event in _events(data):
                     if event is None:
@@ -97,9 +111,17 @@ def _events(data: bytes) -> Iterator[JobEvent | None]:
         if not line.strip():
             continue
         try:
-            yield JobEvent.from_bytes(line)
-        except DocumentError:
+            event = JobEvent.from_bytes(line)
+            usable = event.sequence <= LARGEST_INTEGER
+            yield event.model_copy(update={"data": _finite(event.data)}) if usable else None
+        except (DocumentError, ValueError, RecursionError):
             yield None
+
+
+def _finite(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` with null for numbers that JSON has not: a diverged loss must stay displayable."""
+    known: dict[str, Any] = json.loads(json.dumps(data), parse_constant=lambda _: None)
+    return known
 
 
 def keep_events(session: Session, job_id: str, attempt: int, heard: Heard, *, now: float) -> None:
@@ -120,15 +142,17 @@ def keep_events(session: Session, job_id: str, attempt: int, heard: Heard, *, no
                 data={**event.data, "phase": event.phase},
             ),
         )
-        checkpoint = _checkpoint(job_id, event)
+        checkpoint = _checkpoint(job_id, event, now)
         if checkpoint is not None:
             repository.add_checkpoint(session, checkpoint)
 
 
-def _checkpoint(job_id: str, event: JobEvent) -> JobCheckpointRow | None:
+def _checkpoint(job_id: str, event: JobEvent, now: float) -> JobCheckpointRow | None:
     data = event.data
     prefix, arm, step = data.get("prefix"), data.get("arm"), data.get("step")
     if not isinstance(prefix, str) or arm not in ARMS or not isinstance(step, int):
+        return None
+    if not 0 <= step <= LARGEST_INTEGER:
         return None
     if not prefix.startswith(layout.job_prefix(job_id)):
         return None
@@ -142,7 +166,7 @@ def _checkpoint(job_id: str, event: JobEvent) -> JobCheckpointRow | None:
         epoch=float(epoch) if isinstance(epoch, int | float) else 0.0,
         prefix=prefix,
         metrics={"train_loss": loss} if isinstance(loss, int | float) else {},
-        created_at=int(event.at),
+        created_at=int(min(event.at, now)),
     )
 
 
@@ -163,6 +187,6 @@ def eta_s(heard: Heard) -> float | None:
     """The newest estimate of the seconds that are left."""
     for _, event in reversed(heard.events):
         value = event.data.get("eta_s")
-        if isinstance(value, int | float) and value >= 0:
+        if isinstance(value, int | float) and 0 <= value <= LONGEST_ETA_S:
             return float(value)
     return None

@@ -204,6 +204,9 @@ class Reconciler:
             try:
                 self.tick()
                 heartbeat.beat()
+            except TRANSIENT as error:
+                self._failures.labels("tick").inc()
+                logger.warning("tick failed and will be tried again: %s", error)
             except Exception:  # the reconciler's supervisor
                 self._failures.labels("tick").inc()
                 logger.exception("tick failed")

@@ -246,3 +246,40 @@ def test_malformed_events_are_skipped(world: Any) -> None:
     world.settle()
     assert "fine" in [event["message"] for event in world.events(job)]
     assert world.finish(job)["status"] == "succeeded"
+
+
+def test_a_hostile_job_can_neither_break_the_reconciler_nor_the_history(world: Any) -> None:
+    job = world.create()["id"]
+    world.settle(until="running", job_id=job)
+    head = b'{"at":1e300,"message":"m","type":"metrics","phase":"training","sequence":'
+    lines = [
+        head + b'0,"data":{"arm":"control","step":1,"loss":NaN,"eta_s":Infinity}}',
+        head + b'1,"data":{"arm":"control","step":2,"loss":1e999,"eta_s":1e300}}',
+        head + str(2**70).encode() + b',"data":{}}',
+        head + b'3,"data":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}",
+        head
+        + b'4,"data":{"arm":"control","step":'
+        + str(2**70).encode()
+        + b',"prefix":"jobs/%s/x"}}' % job.encode(),
+        head + b'5,"data":{"arm":"control","step":3,"prefix":"jobs/ftjob-other/x"}}',
+    ]
+    store = world.context.store
+    store.put(layout.event_segment_key(job, 1, "pod-x", 0), b"\n".join(lines))
+    store.put(layout.event_segment_key(job, 1, "pod-x", 1), b"x" * (5 << 20))
+    store.put(layout.failure_key(job, 1, "pod-x"), b"x" * (1 << 20))
+    world.settle()
+    shown = world.job(job)
+    assert shown["hardening"]["progress"]["control"]["loss"] is None
+    assert shown["estimated_finish"] is None
+    assert {event["data"].get("step") for event in world.events(job) if event["type"] == "metrics"} >= {1, 2}
+    assert world.api.get(f"/v1/fine_tuning/jobs/{job}/checkpoints").json()["data"] == []
+    assert world.finish(job)["status"] == "succeeded"
+
+
+def test_a_result_too_large_to_read_fails_the_job(world: Any) -> None:
+    job = world.create()["id"]
+    world.settle(until="running", job_id=job)
+    world.context.store.put(layout.result_key(job), b" " * ((16 << 20) + 1))
+    world.launcher.exit(layout.job_name(job, 1), 0)
+    world.settle()
+    assert world.job(job)["error"]["code"] == "bad_result"
