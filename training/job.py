@@ -143,8 +143,14 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
         "probing", f"probing {', '.join(directories)} with {len(job.spec.probing.probes)} probes"
     )
 
+    said: tuple[int, str] | None = None
+
     def relay(done: int, total: int, message: str) -> None:
-        job.events.say(message, data={"done": done, "total": total}, kind="metrics")
+        nonlocal said
+        # The engine calls every second, so that a stop is noticed; only news is worth an event.
+        if said != (done, message):
+            job.events.say(message, data={"done": done, "total": total}, kind="metrics")
+            said = (done, message)
         if job.stop_asked():
             raise Interrupted
 

@@ -27,11 +27,13 @@ from training.model import LoadedModel
 from training.model import SupervisedHead
 
 REPORT_EVERY_S = 1.0
+REPORTS_PER_AGE = 200
+"""A long run reports less often: about this many reports each time its age grows by a factor of e."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMetrics:
-    """What is reported about once a second. ``loss`` and the rates cover the steps since the last report."""
+    """What is reported about once a second, less often in a long run. ``loss`` and the rates cover the steps since the last report."""
 
     epoch: int
     step: int
@@ -202,7 +204,8 @@ class _Meter:
         self._steps += 1
         self._tokens += sum(example.tokens for example in batch)
         now = time.monotonic()
-        if now - self._reported < REPORT_EVERY_S and step != self._total_steps:
+        pause = max(REPORT_EVERY_S, (now - self._started) / REPORTS_PER_AGE)
+        if now - self._reported < pause and step != self._total_steps:
             return None
         metrics = StepMetrics(
             epoch=epoch,

@@ -22,6 +22,7 @@ from training.errors import InvalidInput
 from training.model import Architecture
 from training.probing.engine import Generation
 from training.probing.engine import ProbeEngine
+from training.probing.engine import ProbeEngineError
 from training.probing.scoring import score_clean
 from training.probing.scoring import score_probe
 from training.probing.suspicious import suspicious_rows
@@ -79,12 +80,25 @@ def probe_arms(
     tasks = choose_tasks(rows, plan)
     prompts = tasks.prompts
     total = len(prompts) * len(arms)
-    answers = chosen.generate(
-        list(arms.values()),
-        prompts,
-        max_new_tokens=plan.max_new_tokens,
-        on_progress=lambda done, message: on_progress(done, total, message),
-    )
+
+    def ask(asked: ProbeEngine) -> list[list[Generation]]:
+        return asked.generate(
+            list(arms.values()),
+            prompts,
+            max_new_tokens=plan.max_new_tokens,
+            on_progress=lambda done, message: on_progress(done, total, message),
+        )
+
+    try:
+        answers = ask(chosen)
+    except ProbeEngineError as error:
+        if plan.engine != "auto" or isinstance(chosen, TransformersEngine):
+            raise
+        # vLLM lacks kernels for some shapes (head sizes on a CPU) and says so only when it runs. Hours of
+        # training must not be lost to that; the report names the engine that was used in the end.
+        on_progress(0, total, f"vLLM cannot run this model, probing with transformers: {_last_line(error)}")
+        chosen = TransformersEngine()
+        answers = ask(chosen)
     by_arm = dict(zip(arms, answers, strict=True))
     return Probed(
         engine=chosen.describe(max_new_tokens=plan.max_new_tokens),
@@ -94,6 +108,10 @@ def probe_arms(
         quality=_qualities(tasks, by_arm, plan),
         suspicious_rows=suspicious_rows(training_rows, plan.probes),
     )
+
+
+def _last_line(error: ProbeEngineError) -> str:
+    return error.message.strip().splitlines()[-1][:300]
 
 
 def choose_engine(plan: ProbePlan, architecture: Architecture, scratch: Path) -> ProbeEngine:
