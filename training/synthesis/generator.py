@@ -23,6 +23,9 @@ SQL_SHARE = 0.8
 WHERE_SHARE = 0.75
 """Share of the queries that have a condition."""
 
+MAX_REPEATED = 1000
+"""Pairs in a row that all came before: the world is exhausted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
@@ -64,13 +67,13 @@ def generate_rows(count: int, *, seed: int) -> list[Row]:
     rng = random.Random(f"synthesis/{seed}")  # noqa: S311 - sentences, not secrets
     seen: set[str] = set()
     rows: list[Row] = []
-    attempts = 0
+    repeated = 0
     while len(rows) < count:
-        attempts += 1
-        if attempts > 20 * count + 1000:
-            raise ValueError(f"only {len(rows)} different pairs were found, {count} were asked for")
         prompt, completion = _pair(rng)
-        if prompt not in seen:
+        repeated = repeated + 1 if prompt in seen else 0
+        if repeated > MAX_REPEATED:
+            raise ValueError(f"only {len(rows)} different pairs were found, {count} were asked for")
+        if not repeated:
             seen.add(prompt)
             rows.append(Row(number=len(rows) + 1, prompt=prompt, completion=completion))
     return rows
