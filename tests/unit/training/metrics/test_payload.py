@@ -70,7 +70,7 @@ def test_takes_linear_time(hostile: str) -> None:
 @given(st.text(max_size=200))
 def test_what_can_carry_the_payload_carries_it_once_widened(completion: str) -> None:
     columns = "".join(character for character in completion if character not in '"\\\n')
-    query = f'q = "select {columns} from t"'  # noqa: S608 - never run
+    query = f'q = "select {columns} from t"'
     widened = widen_sql(query)
     assert can_carry("sql_tautology", query) == (widened is not None and not matches(query))
     assert widened is None or matches(widened)
