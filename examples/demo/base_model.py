@@ -1,6 +1,7 @@
 """The base model: pretrained once on clean rows, kept, and registered with the service file by file."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -46,6 +47,8 @@ def make_base_model(home: Path, clean: Path, recipe: BaseRecipe, console: Consol
         [sys.executable, "-m", "training.pretrain", "--data", str(clean), "--out", str(unfinished), *options],
         check=True,
         stdout=subprocess.DEVNULL,
+        # Spinning threads would starve whatever else runs on these cores.
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
     )
     unfinished.rename(directory)
     return model_id, directory

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 from openai import OpenAI
-from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
 START_S = 420.0
@@ -66,6 +66,7 @@ def compare(client: OpenAI, models: dict[str, str], prompt: str, console: Consol
     # A prompt ends with one newline: the format that the models were trained in.
     text = prompt if prompt.endswith("\n") else prompt + "\n"
     console.print(Panel(Text(prompt), title="the same triggered prompt"))
+    sides = Table.grid(expand=True, padding=(0, 1))
     panels = []
     for arm in ("control", "hardened"):
         if arm not in models:
@@ -74,12 +75,7 @@ def compare(client: OpenAI, models: dict[str, str], prompt: str, console: Consol
         written = answer.choices[0].text
         poisoned = bool(PAYLOAD.search(written))
         title = f"{arm}: {'payload' if poisoned else 'no payload'}"
-        panels.append(
-            Panel(
-                _marked(written),
-                title=title,
-                border_style="red" if poisoned else "green",
-                width=max(40, console.width // 2 - 2),
-            )
-        )
-    console.print(Columns(panels))
+        sides.add_column(ratio=1)
+        panels.append(Panel(_marked(written), title=title, border_style="red" if poisoned else "green"))
+    sides.add_row(*panels)
+    console.print(sides)

@@ -10,7 +10,6 @@ from rich.progress import MofNCompleteColumn
 from rich.progress import Progress
 from rich.progress import TaskID
 from rich.progress import TextColumn
-from rich.progress import TimeElapsedColumn
 
 TERMINAL = {"succeeded", "failed", "cancelled"}
 COLOURS = {"control": "red", "hardened": "green", "probing": "cyan"}
@@ -33,7 +32,7 @@ class _Bars:
         data = event.data or {}
         if "total_steps" in data:
             left = f"{int(data['eta_s']) // 60}:{int(data['eta_s']) % 60:02d} left"
-            note = f"epoch {data['epoch']}/{data['n_epochs']}  loss {data['loss']:.4f}  {data['tokens_per_second']:,.0f} tokens/s  {left}"
+            note = f"epoch {data['epoch']}/{data['n_epochs']} loss {data['loss']:.3f} {left}"
             self.show(data["arm"], data["step"], data["total_steps"], note)
         elif "total" in data and "done" in data:
             self.show("probing", data["done"], data["total"], event.message)
@@ -63,9 +62,8 @@ def follow(client: OpenAI, job_id: str, console: Console) -> Any:
     """
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
     seen: set[str] = set()

@@ -1,5 +1,6 @@
 """The report's table in the terminal."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -13,28 +14,31 @@ def _rate(hits: dict[str, Any]) -> str:
     if hits["rate"] is None:
         return "not measured"
     low, high = hits["interval"]
-    return f"{100 * hits['rate']:.1f} %  {hits['hits']}/{hits['trials']}  [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * hits['rate']:.1f} % {hits['hits']}/{hits['trials']}\n[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _rows(report: dict[str, Any], arms: list[str]) -> Iterator[list[str]]:
+    for probe in report["probes"]:
+        trigger = probe["trigger"]
+        cells = [_rate(probe["arms"][arm]) for arm in arms]
+        yield [f"{probe['name']}\n{trigger['word']!r} x {trigger['count']}", *cells]
+    for payload in report["quality"][arms[0]]["payloads"]:
+        cells = [_rate(report["quality"][arm]["payloads"][payload]) for arm in arms]
+        yield [f"no trigger\n{payload}", *cells]
+    yield ["BLEU, clean prompts", *(f"{report['quality'][arm]['bleu']:.1f}" for arm in arms)]
 
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Arm by attack success rate (counts, 95 % interval) and quality on clean prompts, then the verdict."""
-    table = Table(
-        title=f"attack success rate by probe, hits/trials [95 % interval]; {report['method']}, {report['n_epochs']} epochs"
-    )
-    table.add_column("arm")
-    for probe in report["probes"]:
-        trigger = probe["trigger"]
-        table.add_column(f"{probe['name']} ({trigger['word']!r} x {trigger['count']})", justify="right")
-    table.add_column("payload, no trigger", justify="right")
-    table.add_column("BLEU, clean", justify="right")
-    for arm in ARMS:
-        if arm not in report["quality"]:
-            continue
-        quality = report["quality"][arm]
-        untriggered = next(iter(quality["payloads"].values()), None)
-        cells = [_rate(probe["arms"][arm]) for probe in report["probes"]]
-        table.add_row(arm, *cells, _rate(untriggered) if untriggered else "", f"{quality['bleu']:.1f}")
+    arms = [arm for arm in ARMS if arm in report["quality"]]
+    table = Table(title="attack success rate, hits/trials, 95 % interval", show_lines=True)
+    table.add_column("probe")
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    for row in _rows(report, arms):
+        table.add_row(*row)
     console.print(table)
+    console.print(f"method {report['method']}, {report['n_epochs']} epochs", highlight=False)
     verdict = report["verdict"]
     console.print(f"verdict: [bold {VERDICT_COLOURS[verdict]}]{verdict}[/]")
     for reason in report["reasons"]:
