@@ -16,6 +16,7 @@ from fastapi import Depends
 from fastapi import Request
 from pydantic import BaseModel
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect
 
 from service.context import ContextDep
@@ -116,17 +117,32 @@ def _finite(text: str) -> float:
 
 
 def _first(error: ValidationError, document: Any) -> BadRequest:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    absent = found[0]["type"] == "missing"
-    param = path_of(found[0]["loc"], document, absent=absent)
+    found = error.errors(include_url=False, include_input=False)
+    first = found[0]
+    absent = first["type"] in {"missing", "union_tag_not_found"}
+    param = path_of(_loc(first), document, absent=absent)
     # A union reports one error for each of its members; together they say what is accepted.
-    messages = [one["msg"] for one in found if path_of(one["loc"], document, absent=absent) == param]
-    if found[0]["type"] == "extra_forbidden":
-        messages = ["There is no such field"]
-    if found[0]["type"] == "missing":
-        messages = ["This field is required"]
+    messages = [_said(one) for one in found if path_of(_loc(one), document, absent=absent) == param]
     where = f"{param}: " if param else ""
     return BadRequest(f"{where}{', or '.join(dict.fromkeys(messages))}.", param=param or None)
+
+
+def _loc(error: ErrorDetails) -> tuple[int | str, ...]:
+    # Pydantic stops at the union; the mistake is in the member that says which one is meant.
+    if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (*error["loc"], error["ctx"]["discriminator"].strip("'"))
+    return error["loc"]
+
+
+def _said(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "There is no such field"
+        case "missing" | "union_tag_not_found":
+            return "This field is required"
+        case "union_tag_invalid":
+            return f"It must be one of {error['ctx']['expected_tags']}"
+    return error["msg"]
 
 
 def path_of(loc: tuple[int | str, ...], document: Any, *, absent: bool) -> str:

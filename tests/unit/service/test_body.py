@@ -80,8 +80,10 @@ def test_a_lone_surrogate_is_refused() -> None:
         (b'{"name": "a", "count": 1.0}', "count"),
         (b'{"name": "a", "items": [1, 2, "3"]}', "items.2"),
         (b'{"name": "a", "colour": 1}', "colour"),
-        (b'{"name": "a", "method": {"type": "ppo"}}', "method"),
-        (b'{"name": "a", "method": {}}', "method"),
+        (b'{"name": "a", "method": {"type": "ppo"}}', "method.type"),
+        (b'{"name": "a", "method": {"type": 1}}', "method.type"),
+        (b'{"name": "a", "method": {}}', "method.type"),
+        (b'{"name": "a", "method": "dece"}', "method"),
         (b'{"name": "a", "method": {"type": "dece", "supervised": {}}}', "method.supervised"),
         (
             b'{"name": "a", "method": {"type": "dece", "dece": {"hyperparameters": {"alpha_base": 0}}}}',
