@@ -9,17 +9,17 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from deploy.contract.document import sha256_hex
+from service.base_models.repository import BaseModelRepository
 from service.errors import BadRequest
 from service.errors import Conflict
 from service.errors import NotFound
 from service.errors import ServiceError
 from service.errors import Unavailable
+from service.files.repository import FileRepository
 from service.ids import new_id
 from service.jobs import history
 from service.jobs import repository
 from service.jobs.schemas import CreateJob
-from service.tables import BaseModelRow
-from service.tables import FileRow
 from service.tables import JobRequestRow
 from service.tables import JobRow
 
@@ -65,7 +65,7 @@ def create_job(session: Session, body: CreateJob, repetition: Repetition, *, now
         earlier = _answer_of(session, held, repetition, body_hash, now)
         if earlier is not None:
             return earlier
-    check_references(session, body)
+    check_references(session, body, now=int(now))
     row = _new_row(body, now)
     request = JobRequestRow(
         key=key, body_hash=body_hash, job_id=row.id, by_retry=repetition.is_retry, created_at=int(now)
@@ -118,9 +118,14 @@ def _answer_of(
     return earlier
 
 
-def check_references(session: Session, body: CreateJob) -> None:
-    """Raises NotFound or BadRequest for a model or file that cannot be used."""
-    base = session.get(BaseModelRow, body.model)
+def check_references(session: Session, body: CreateJob, *, now: int) -> None:
+    """Lock what a job names, so that none of it is deleted before the job that needs it is there.
+
+    Raises:
+        NotFound: no such model or file, or its time is over at ``now`` (Unix seconds).
+        BadRequest: it is there and cannot be used.
+    """
+    base = BaseModelRepository(session).get(body.model, lock=True)
     if base is None:
         raise NotFound(f"There is no base model {body.model!r}.", code="model_not_found", param="model")
     if base.status == "failed":
@@ -132,12 +137,12 @@ def check_references(session: Session, body: CreateJob) -> None:
     }
     for param, file_id in files.items():
         if file_id is not None:
-            _check_file(session, file_id, param)
+            _check_file(session, file_id, param, now)
 
 
-def _check_file(session: Session, file_id: str, param: str) -> None:
-    file = session.get(FileRow, file_id)
-    if file is None or file.deleted:
+def _check_file(session: Session, file_id: str, param: str, now: int) -> None:
+    file = FileRepository(session).get(file_id, now=now, lock=True)
+    if file is None:
         raise NotFound(f"There is no file {file_id!r}.", code="file_not_found", param=param)
     accepted = PROBE_PURPOSES if param == "hardening.probe.file" else TRAINING_PURPOSES
     if file.purpose not in accepted:

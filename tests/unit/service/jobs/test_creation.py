@@ -205,6 +205,101 @@ def test_a_file_deleted_while_its_job_waits_fails_the_job(world: Any) -> None:
     assert (error["code"], error["param"]) == ("file_not_found", "training_file")
 
 
+def test_a_base_model_deleted_while_its_job_waits_fails_the_job(world: Any) -> None:
+    from service.tables import BaseModelRow
+
+    job = world.create()["id"]
+    with world.context.database.writing() as session:
+        session.delete(session.get(BaseModelRow, "tiny"))
+    done = world.finish(job)
+    assert (done["error"]["code"], done["error"]["param"]) == ("model_not_found", "model")
+    assert "deleted" in done["error"]["message"]
+    assert world.launcher.launched == 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_content_that_went_while_its_job_waits_fails_the_job(world: Any, damage: str) -> None:
+    from deploy.contract import layout
+
+    file_id = world.upload()
+    job = world.create(training_file=file_id)["id"]
+    key = layout.file_key(file_id)
+    if damage == "gone":
+        world.context.store.delete(key)
+    else:
+        world.context.store.put(key, world.context.store.get(key).replace(b"x = 1", b"x = 2"))
+    error = world.finish(job)["error"]
+    code, said = ("file_not_found", "gone") if damage == "gone" else ("file_corrupt", "not what was uploaded")
+    assert (error["code"], error["param"]) == (code, "training_file")
+    assert file_id in error["message"]
+    assert said in error["message"]
+    assert world.launcher.launched == 0
+
+
+@pytest.mark.parametrize("param", ["training_file", "validation_file", "hardening.probe.file"])
+def test_an_expired_file_starts_no_job(world: Any, param: str) -> None:
+    from service.tables import FileRow
+
+    good, expired = world.upload(), world.upload()
+    with world.context.database.writing() as session:
+        session.get(FileRow, expired).expires_at = int(world.context.clock.now()) + 3600
+    body: dict[str, Any] = {"model": "tiny", "training_file": good}
+    body |= {"hardening": {"probe": {"file": expired}}} if "." in param else {param: expired}
+    assert post(world, body).status_code == 200
+    world.context.clock.time += 3600
+    answer = post(world, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (404, "file_not_found", param)
+
+
+def test_a_file_that_expires_while_its_job_waits_is_still_used(world: Any) -> None:
+    from service.tables import FileRow
+
+    file_id = world.upload()
+    with world.context.database.writing() as session:
+        session.get(FileRow, file_id).expires_at = int(world.context.clock.now()) + 1
+    job = world.create(training_file=file_id)["id"]
+    world.context.clock.time += 10
+    assert world.finish(job)["status"] == "succeeded"
+
+
+def test_what_a_job_names_is_locked_before_it_is_believed(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SQLite has one writer; on a server a delete could come between the check and the job's row.
+    from service.base_models.repository import BaseModelRepository
+    from service.files.repository import FileRepository
+
+    locked: list[str] = []
+    for kind in (BaseModelRepository, FileRepository):
+
+        def get(self: Any, id_: str, *, _real: Any = kind.get, **more: Any) -> Any:
+            if more.get("lock"):
+                locked.append(id_)
+            return _real(self, id_, **more)
+
+        monkeypatch.setattr(kind, "get", get)
+    named = [world.upload() for _ in range(3)]
+    world.create(training_file=named[0], validation_file=named[1], hardening={"probe": {"file": named[2]}})
+    assert set(locked) >= {"tiny", *named}
+
+
+@pytest.mark.parametrize("role", ["training_file", "validation_file", "probe"])
+def test_what_a_job_needs_cannot_be_deleted(world: Any, role: str) -> None:
+    file_id = world.upload()
+    more = {"hardening": {"probe": {"file": file_id}}} if role == "probe" else {role: file_id}
+    job = world.create(**more)["id"]
+    for phase in ("validating_files", "running"):
+        if phase == "running":
+            world.settle(until="running", job_id=job)
+        for path in (f"/v1/files/{file_id}", "/v1/base_models/tiny"):
+            refused = world.api.delete(path)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "in_use")
+            assert job in refused.json()["error"]["message"]
+    assert world.finish(job)["status"] == "succeeded"
+    assert world.api.delete(f"/v1/files/{file_id}").status_code == 200
+
+
 def test_everything_about_an_unknown_job_is_404(world: Any) -> None:
     base = "/v1/fine_tuning/jobs/ftjob-nope"
     for answer in (
