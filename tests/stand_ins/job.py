@@ -37,6 +37,8 @@ SLOW = 7
 """Trains for a minute; SIGTERM interrupts it after a checkpoint."""
 REFUSES = 42
 BREAKS = 52
+FULL = 53
+"""Ends as a real job does whose disk is full."""
 SILENT = 1
 """Ends with 0 and commits nothing."""
 LIES = 13
@@ -58,8 +60,10 @@ def run(uri: str, sha256: str, pod: str, *, pause_s: float = 0.0) -> int:
     spec = JobSpec.from_bytes(data)
     store = open_store(spec.store_uri)
     seed = spec.training.seed
-    if seed in {REFUSES, BREAKS}:
+    if seed in {REFUSES, BREAKS, FULL}:
         said = JobFailure(exit_code=seed, code=f"code_{seed}", message="scripted", param="training_file")
+        if seed == FULL:
+            said = JobFailure(exit_code=seed, code="disk_full", message="the disk is full: scripted")
         store.put(layout.failure_key(spec.job_id, spec.attempt, pod), said.to_bytes())
         return seed
     if seed == SILENT:

@@ -12,7 +12,7 @@ from deploy.contract.spec import JobSpec
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
 
-SLOW, REFUSES, BREAKS, SILENT, LIES, KILLED_AFTER_COMMIT = 7, 42, 52, 1, 13, 99
+SLOW, REFUSES, BREAKS, FULL, SILENT, LIES, KILLED_AFTER_COMMIT = 7, 42, 52, 53, 1, 13, 99
 
 
 def test_a_job_succeeds_and_shows_what_it_made(world: Any) -> None:
@@ -92,6 +92,17 @@ def test_the_platforms_fault_is_tried_three_times(world: Any, seed: int) -> None
     assert {spec.model_copy(update={"attempt": 1}) for spec in specs} == {specs[0]} or all(
         spec.model_copy(update={"attempt": 1}) == specs[0] for spec in specs
     )
+
+
+def test_a_disk_that_stays_full_is_retried_and_then_told(world: Any) -> None:
+    job = world.create(seed=FULL)["id"]
+    done = world.finish(job)
+    assert world.launcher.launched == 3, "another machine, or a tidier disk, may have room"
+    assert (done["status"], done["error"]["code"]) == ("failed", "platform_error")
+    assert "disk_full: the disk is full" in done["error"]["message"]
+    warnings = [event["message"] for event in world.events(job) if event["level"] == "warn"]
+    assert len(warnings) == 2
+    assert all("the disk is full" in warning for warning in warnings)
 
 
 def test_a_result_that_lies_about_its_weights_is_never_served(world: Any) -> None:
