@@ -26,6 +26,7 @@ from deploy.contract.weights.names import MAX_FILES
 from deploy.contract.weights.names import SINGLE_WEIGHTS
 from deploy.contract.weights.names import check_names
 from deploy.contract.weights.names import is_weights
+from deploy.contract.weights.shapes import check_shapes
 from deploy.contract.weights.tokenizer import check_tokenizer
 
 
@@ -82,8 +83,8 @@ def _check_shards(weight_map: Mapping[str, str], headers: Mapping[str, tuple[Ten
         )
 
 
-def _check_weights(directory: Path, names: Collection[str]) -> int:
-    """Check all headers against each other; returns the number of weights."""
+def _check_weights(directory: Path, names: Collection[str]) -> dict[str, tuple[Tensor, ...]]:
+    """Check all headers against each other; returns the tensors of each file."""
     weights = [name for name in names if is_weights(name)]
     if not weights:
         raise ModelRefused("missing_weights", "there are no weights: no file ends in .safetensors")
@@ -94,7 +95,7 @@ def _check_weights(directory: Path, names: Collection[str]) -> int:
         extra = next(name for name in weights if name != SINGLE_WEIGHTS)
         message = f"weights in other files than {SINGLE_WEIGHTS} need {INDEX}"
         raise ModelRefused("shards_mismatch", message, file=extra)
-    return sum(tensor.elements for tensors in headers.values() for tensor in tensors)
+    return headers
 
 
 def _stored_file(directory: Path, name: str) -> StoredFile:
@@ -116,14 +117,18 @@ def check_directory(path: Path) -> ModelDirectory:
     check_names(names)
     if CONFIG not in names:
         raise ModelRefused("missing_config", "there is no config.json")
-    config = check_config(read_object(path / CONFIG, MAX_CONFIG_BYTES))
+    document = read_object(path / CONFIG, MAX_CONFIG_BYTES)
+    config = check_config(document)
     for name in sorted(CONFIG_FILES - {CONFIG}):
         if name in names:
             read_object(path / name, MAX_CONFIG_BYTES)
-    parameters = _check_weights(path, names)
+    headers = _check_weights(path, names)
+    parameters = sum(tensor.elements for tensors in headers.values() for tensor in tensors)
     if parameters < config.least_parameters:
         message = f"describes at least {config.least_parameters} weights, the files hold {parameters}"
         raise ModelRefused("config_mismatch", message, file=CONFIG)
+    for file, tensors in headers.items():
+        check_shapes(document, tensors, file=file)
     check_tokenizer(path, names)
     return ModelDirectory(
         architecture=config.architecture,
