@@ -15,8 +15,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = ["tiny_models", "job_process"]
+
+# How long one example takes says more about the machine than about the code.
+hypothesis_settings.register_profile("temper", deadline=None)
+hypothesis_settings.load_profile("temper")
 
 START_S = 60.0
 STOP_S = 30.0
