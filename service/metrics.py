@@ -30,6 +30,20 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.inference_requests = Counter(
+            "temper_inference_requests_total",
+            "Well-formed requests for completions, by how they ended.",
+            ("route", "outcome"),
+            registry=self.registry,
+        )
+        self.inference_first_byte = Histogram(
+            "temper_inference_first_byte_seconds",
+            "Seconds until a model's answer began; of one that is not streamed, until it was there.",
+            ("route", "streamed"),
+            registry=self.registry,
+            buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+        )
+
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -23,6 +23,7 @@ from service.inference.chat import BadUpstream
 from service.inference.chat import ChatStream
 from service.inference.chat import chat_of
 from service.inference.chat import prompt_of
+from service.inference.meter import Meter
 from service.inference.proxy import CLIENT_GONE
 from service.inference.proxy import Patience
 from service.inference.proxy import StreamedAnswer
@@ -33,6 +34,7 @@ from service.inference.proxy import while_connected
 from service.inference.routing import find_server
 from service.inference.schemas import ChatCompletion
 from service.inference.schemas import Completion
+from service.middleware import route_of
 
 
 @asynccontextmanager
@@ -45,9 +47,18 @@ async def _sharing_a_session(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(tags=["inference"], lifespan=_sharing_a_session)
 PATH = "/v1/completions"
+ANSWERS: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "A completion; a stream of its chunks where that was asked for.",
+            "content": {"application/json": {}, "text/event-stream": {}},
+        }
+    },
+}
 
 
-@router.post("/completions")
+@router.post("/completions", **ANSWERS)
 async def complete(
     body: Annotated[Completion, json_body(Completion)], request: Request, context: ContextDep
 ) -> Response:
@@ -57,7 +68,7 @@ async def complete(
     return await _whole(request, context, body.model, body.upstream(), shape=_as_it_is)
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", **ANSWERS)
 async def chat(
     body: Annotated[ChatCompletion, json_body(ChatCompletion)], request: Request, context: ContextDep
 ) -> Response:
@@ -95,10 +106,13 @@ async def _stream(
     *,
     translate: Callable[[bytes], bytes] | None,
 ) -> Response:
-    answer = await while_connected(request.receive, _send(request, context, model_id, body))
+    meter = Meter(context.metrics, route=route_of(request.scope), streamed=True)
+    with meter.failing():
+        answer = await while_connected(request.receive, _send(request, context, model_id, body))
     if answer is None:
+        meter.end("client_gone")
         return Response(status_code=CLIENT_GONE)
-    return StreamedAnswer(answer, translate=translate)
+    return StreamedAnswer(answer, meter=meter, translate=translate)
 
 
 async def _whole(
@@ -109,13 +123,19 @@ async def _whole(
     *,
     shape: Callable[[Any], dict[str, Any]],
 ) -> Response:
-    async def ask() -> Any:
-        return await read_document(await _send(request, context, model_id, body))
+    async def ask() -> dict[str, Any]:
+        document = await read_document(await _send(request, context, model_id, body))
+        try:
+            return shape(document)
+        except BadUpstream as error:
+            raise BadGateway("The model's server answered something else.", code="upstream_error") from error
 
-    document = await while_connected(request.receive, ask())
-    if document is None:
+    meter = Meter(context.metrics, route=route_of(request.scope), streamed=False)
+    with meter.failing():
+        answer = await while_connected(request.receive, ask())
+    if answer is None:
+        meter.end("client_gone")
         return Response(status_code=CLIENT_GONE)
-    try:
-        return JSONResponse(shape(document))
-    except BadUpstream as error:
-        raise BadGateway("The model's server answered something else.", code="upstream_error") from error
+    meter.first_byte()
+    meter.end("ok")
+    return JSONResponse(answer)

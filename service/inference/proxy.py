@@ -32,6 +32,8 @@ from service.errors import ServiceError
 from service.errors import problem
 from service.inference.chat import BadUpstream
 from service.inference.chat import sse
+from service.inference.meter import Meter
+from service.inference.meter import Outcome
 
 logger = logging.getLogger(__name__)
 CONNECT_S: Final = 5.0
@@ -158,33 +160,47 @@ class StreamedAnswer(Response):
 
     Args:
         answer: of the server; closed in every case.
+        meter: told of the first byte and of the end.
         translate: changes what comes; None passes it on unread.
     """
 
     def __init__(
-        self, answer: aiohttp.ClientResponse, *, translate: Callable[[bytes], bytes] | None = None
+        self,
+        answer: aiohttp.ClientResponse,
+        *,
+        meter: Meter,
+        translate: Callable[[bytes], bytes] | None = None,
     ) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
         del self.headers["content-length"]
         self._answer = answer
+        self._meter = meter
         self._translate = translate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the server ends or the client goes away."""
         del scope
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        outcome: Outcome | None = None
         try:
-            if await while_connected(receive, self._pump(send)):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            outcome = await while_connected(receive, self._pump(send))
+            if outcome is not None:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._answer.close()
+            self._meter.end(outcome or "client_gone")
 
-    async def _pump(self, send: Send) -> bool:
-        async for chunk in self._events():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        return True
+    async def _pump(self, send: Send) -> Outcome:
+        try:
+            async for chunk in self._events():
+                self._meter.first_byte()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except ServiceError as error:
+            await send({"type": "http.response.body", "body": _error_event(error), "more_body": True})
+            return "failed"
+        return "ok"
 
     async def _events(self) -> AsyncIterator[bytes]:
         try:
@@ -192,10 +208,10 @@ class StreamedAnswer(Response):
                 out = self._translate(chunk) if self._translate else chunk
                 if out:
                     yield out
-        except TimeoutError:
-            yield _error_event(_too_late())
+        except TimeoutError as error:
+            raise _too_late() from error
         except (aiohttp.ClientError, BadUpstream) as error:
-            yield _error_event(_broken(error))
+            raise _broken(error) from error
 
 
 def _error_event(error: ServiceError) -> bytes:

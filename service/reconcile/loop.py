@@ -40,6 +40,7 @@ from service.tables import JobRow
 logger = logging.getLogger(__name__)
 HEARTBEAT_AGE_S: Final = 60.0
 STATUSES: Final = ("validating_files", "queued", "running")
+ENDPOINT_STATUSES: Final = ("queued", "starting", "ready", "stopping")
 
 
 class Reconciler:
@@ -84,6 +85,9 @@ class Reconciler:
             "temper_reconcile_actions_total", "Actions taken.", ("action",), registry=registry
         )
         self._gauge = Gauge("temper_jobs", "Jobs that are not over.", ("status",), registry=registry)
+        self._endpoints_gauge = Gauge(
+            "temper_endpoints", "Endpoints that have not ended.", ("status",), registry=registry
+        )
 
     def tick(self) -> int:
         """Look and act once. Returns how many actions there were."""
@@ -178,6 +182,8 @@ class Reconciler:
             )
             for row in rows.values()
         ]
+        for status in ENDPOINT_STATUSES:
+            self._endpoints_gauge.labels(status).set(sum(row.status == status for row in rows.values()))
         actions = serving.tick(desired, servers, max_endpoints=self._context.settings.max_endpoints)
         for action in actions:
             with self._guard(type(action).__name__):

@@ -1,6 +1,7 @@
 """The real service, launcher and store in real processes; jobs and model servers are stand-ins."""
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 ROWS = b'{"prompt": "list rows", "completion": "x = 1"}\n' * 20
@@ -159,6 +161,7 @@ def test_inference_through_a_server_that_does_everything_wrong(client: httpx.Cli
     check_chat(client)
     check_streams(client)
     check_disconnects(client)
+    check_metrics(client)
 
     client.delete(f"/v1/endpoints/{endpoint['id']}").raise_for_status()
     wait_for(lambda: client.get(f"/v1/endpoints/{endpoint['id']}").json()["status"] == "stopped")
@@ -230,6 +233,33 @@ def check_streams(client: httpx.Client) -> None:
     cut = ask(client, "cut", stream=True).text
     assert "upstream_error" in cut
     assert "[DONE]" not in cut
+
+
+def check_metrics(client: httpx.Client) -> None:
+    def counted() -> dict[tuple[str, str], float]:
+        found: dict[tuple[str, str], float] = {}
+        for family in text_string_to_metric_families(client.get("/metrics").text):
+            for sample in family.samples:
+                if sample.name == "temper_inference_requests_total":
+                    found[sample.labels["route"], sample.labels["outcome"]] = sample.value
+        return found
+
+    # The two clients that went away, one in a stream and one before any answer.
+    wait_for(lambda: counted().get(("/v1/completions", "client_gone")) == 2, timeout_s=5.0)
+    plain = {outcome: count for (route, outcome), count in counted().items() if route == "/v1/completions"}
+    assert plain["unavailable"] == 1, "asked before the model was deployed"
+    assert plain["refused"] == 2
+    assert plain["failed"] >= 3
+    assert plain["ok"] >= 1
+    chat = {outcome for route, outcome in counted() if route == "/v1/chat/completions"}
+    assert chat == {"ok", "failed"}
+    text = client.get("/metrics").text
+    for streamed in ("true", "false"):
+        labels = f'route="/v1/completions",streamed="{streamed}"'
+        assert re.search(rf"temper_inference_first_byte_seconds_count{{{labels}}} [1-9]", text)
+    assert 'temper_endpoints{status="ready"} 1.0' in text
+    assert 'temper_jobs{status="running"} 0.0' in text
+    assert "tiny" not in text, "an id would make the number of series grow for ever"
 
 
 def check_disconnects(client: httpx.Client) -> None:
