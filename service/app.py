@@ -22,6 +22,7 @@ from service.inference import endpoints as inference
 from service.jobs import endpoints as jobs
 from service.middleware import Around
 from service.models import endpoints as models
+from service.openapi import publish_document
 from service.reports import endpoints as reports
 from service.uploads import endpoints as uploads
 
@@ -71,4 +72,5 @@ def create_app(context: Context, *, companions: Sequence[Companion] = ()) -> Fas
     app.include_router(health.router)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1", dependencies=[Authenticated])
+    publish_document(app)
     return app

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
+from starlette.responses import PlainTextResponse
 from starlette.responses import Response
 
 from deploy.store.protocol import StoreError
@@ -39,7 +40,7 @@ def readyz(context: ContextDep) -> Response:
     )
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(context: ContextDep) -> Response:
     """Prometheus' text format."""
     return Response(context.metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})

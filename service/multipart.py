@@ -6,7 +6,10 @@ bodies, names that are not UTF-8. Does not cover: the file's own format.
 
 from collections import deque
 from collections.abc import AsyncIterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Final
 from typing import Literal
 
@@ -29,6 +32,19 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _Event = tuple[Literal["part", "data", "end", "close"], bytes]
+
+
+def form_body(
+    fields: Mapping[str, Any], *, file_field: str, required: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What an OpenAPI document says of a route that takes such a form."""
+    schema = {
+        "type": "object",
+        "properties": {**fields, file_field: {"type": "string", "format": "binary"}},
+        "required": [*required, file_field],
+        "additionalProperties": False,
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 class Form:

@@ -52,7 +52,10 @@ def delete_base_model(base_model_id: str, context: ContextDep) -> BaseModelDelet
     return BaseModelDeleted(id=base_model_id)
 
 
-@router.put("/{base_model_id}/files/{name}")
+@router.put(
+    "/{base_model_id}/files/{name}",
+    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
+)
 async def put_model_file(
     base_model_id: str, name: str, request: Request, context: ContextDep
 ) -> BaseModelFile:

@@ -1,6 +1,7 @@
 """``/v1/files``, as OpenAI has it."""
 
 from typing import Annotated
+from typing import Final
 from typing import Literal
 
 from fastapi import APIRouter
@@ -13,18 +14,31 @@ from service.clock import seconds
 from service.context import ContextDep
 from service.context import Reading
 from service.files import service
+from service.files.schemas import MAX_EXPIRES_S
+from service.files.schemas import MIN_EXPIRES_S
+from service.files.schemas import UPLOAD_PURPOSES
 from service.files.schemas import FileDeleted
 from service.files.schemas import FileObject
 from service.files.schemas import file_object
 from service.multipart import Form
+from service.multipart import form_body
 from service.paging import Page
 from service.paging import page_of
 from service.streaming import object_response
 
 router = APIRouter(prefix="/files", tags=["files"])
+CREATE_FORM: Final = form_body(
+    {
+        "purpose": {"enum": list(UPLOAD_PURPOSES)},
+        "expires_after[anchor]": {"const": "created_at"},
+        "expires_after[seconds]": {"type": "integer", "minimum": MIN_EXPIRES_S, "maximum": MAX_EXPIRES_S},
+    },
+    file_field="file",
+    required=("purpose",),
+)
 
 
-@router.post("")
+@router.post("", openapi_extra=CREATE_FORM)
 async def create_file(request: Request, context: ContextDep) -> FileObject:
     """Upload a file of a multipart form: ``purpose`` and ``file``."""
     form = Form(request, file_field="file", idle_s=context.settings.upload_idle_s)
@@ -61,7 +75,11 @@ def delete_file(file_id: str, context: ContextDep) -> FileDeleted:
     return FileDeleted(id=file_id)
 
 
-@router.get("/{file_id}/content")
+@router.get(
+    "/{file_id}/content",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they came."}},
+)
 def get_file_content(file_id: str, context: ContextDep) -> Response:
     """Download a file's content."""
     with context.database.reading() as session:

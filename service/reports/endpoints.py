@@ -56,7 +56,11 @@ def _prefers_html(accept: str) -> bool:
     return False
 
 
-@router.get("/{job_id}")
+@router.get(
+    "/{job_id}",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}, "text/html": {}}, "description": "The report."}},
+)
 def retrieve(
     job_id: str, request: Request, context: ContextDep, format: Literal["json", "html"] | None = None
 ) -> Response:

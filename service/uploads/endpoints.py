@@ -8,6 +8,7 @@ from fastapi import Request
 from service.body import json_body
 from service.context import ContextDep
 from service.multipart import Form
+from service.multipart import form_body
 from service.uploads import service
 from service.uploads.schemas import CompleteUpload
 from service.uploads.schemas import CreateUpload
@@ -25,7 +26,7 @@ def create_upload(
     return service.create_upload(context, body)
 
 
-@router.post("/{upload_id}/parts")
+@router.post("/{upload_id}/parts", openapi_extra=form_body({}, file_field="data", required=()))
 async def create_part(upload_id: str, request: Request, context: ContextDep) -> UploadPartObject:
     """Upload one part of a multipart form: ``data``."""
     form = Form(request, file_field="data", idle_s=context.settings.upload_idle_s)

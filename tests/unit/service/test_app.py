@@ -28,7 +28,7 @@ def test_the_service_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/files/", "/v1/nothing", "/docs", "/openapi.json", "/v1/fil%65s/a/b/c"]
+    "path", ["/", "/v1", "/v1/files/", "/v1/nothing", "/docs", "/redoc", "/v1/fil%65s/a/b/c"]
 )
 def test_an_unknown_route_is_a_problem(api: TestClient, error_of: ErrorOf, path: str) -> None:
     assert error_of(api.get(path), 404)["code"] in {"unknown_route", "file_not_found"}

@@ -348,7 +348,7 @@ def test_an_unknown_field_is_named_by_its_path(api: TestClient, error_of: ErrorO
 
 
 def test_an_unknown_source_is_named(api: TestClient, error_of: ErrorOf) -> None:
-    assert error_of(create(api, {"type": "torrent"}), 400)["param"] == "source"
+    assert error_of(create(api, {"type": "torrent"}), 400)["param"] == "source.type"
 
 
 def test_json_is_read_once(api: TestClient, error_of: ErrorOf) -> None:
