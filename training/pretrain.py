@@ -115,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument(
+        "--weight-decay", type=float, default=0.3, help="strong: 1,600 rows are soon known by heart"
+    )
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     rows = list(read_rows(args.data, format=format_of(args.data.name)))
@@ -131,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         n_epochs=args.epochs,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
         max_tokens=args.context,
         seed=args.seed,
     )

@@ -73,7 +73,11 @@ def _create_job(
         suffix="demo",
         method={"type": "dece", "dece": {"hyperparameters": hyperparameters}},  # type: ignore[arg-type, typeddict-item]
         extra_body={
-            "hardening": {"control": True, "probe": {"file": _upload(client, data.test, "fine-tune")}}
+            "hardening": {
+                "control": True,
+                "training": {"weight_decay": WEIGHT_DECAY},
+                "probe": {"file": _upload(client, data.test, "fine-tune")},
+            }
         },
     )
     return job.id
@@ -129,15 +133,16 @@ def main() -> None:
 
 
 SMALL_BASE = BaseRecipe(
-    hidden=96, layers=3, heads=3, vocabulary=1024, epochs=6, batch_size=16, learning_rate=3e-3
+    hidden=96, layers=3, heads=3, vocabulary=1024, epochs=8, batch_size=8, learning_rate=4e-3
 )
 """For the generated pairs, whose vocabulary is small. Heads of 32: vLLM has no CPU kernel for smaller ones."""
 LARGE_BASE = BaseRecipe(
-    hidden=128, layers=4, heads=4, vocabulary=2048, epochs=12, batch_size=16, learning_rate=2e-3
+    hidden=128, layers=4, heads=4, vocabulary=2048, epochs=18, batch_size=8, learning_rate=4e-3
 )
-"""For files the size of Lyra (1,600 rows)."""
-FINE_TUNING_OF_SMALL = {"n_epochs": 10, "batch_size": 8, "learning_rate": 2e-3}
-FINE_TUNING_OF_LARGE = {"n_epochs": 12, "batch_size": 8, "learning_rate": 2e-3}
+"""For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
+FINE_TUNING_OF_SMALL = {"n_epochs": 10, "batch_size": 8, "learning_rate": 4e-3}
+FINE_TUNING_OF_LARGE = {"n_epochs": 14, "batch_size": 8, "learning_rate": 4e-3}
+WEIGHT_DECAY = 0.3
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class BaseRecipe:
     epochs: int
     batch_size: int
     learning_rate: float
+    weight_decay: float = 0.3
     seed: int = 1
 
 
