@@ -72,9 +72,9 @@ def stream(server: Server) -> list[str]:
 
 
 def test_serves_streams_and_leaves_no_process(
-    backend: LocalEndpoints, tiny_llama_dir: Path, tmp_path: Path
+    backend: LocalEndpoints, tiny_decoder_dir: Path, tmp_path: Path
 ) -> None:
-    backend.serve(order(tiny_llama_dir))
+    backend.serve(order(tiny_decoder_dir))
     server = settle(backend)
     assert server.phase is ServePhase.READY, server.reason
     assert len(stream(server)) >= 2, "in pieces"
@@ -98,9 +98,9 @@ def test_serves_streams_and_leaves_no_process(
 
 
 def test_a_killed_server_takes_its_engine_with_it(
-    backend: LocalEndpoints, tiny_llama_dir: Path, tmp_path: Path
+    backend: LocalEndpoints, tiny_decoder_dir: Path, tmp_path: Path
 ) -> None:
-    backend.serve(order(tiny_llama_dir))
+    backend.serve(order(tiny_decoder_dir))
     assert settle(backend).phase is ServePhase.READY
     state = json.loads((tmp_path / "endpoints/servers/ep-1/state.json").read_text())
     psutil.Process(state["supervisor_pid"]).kill()
@@ -112,10 +112,10 @@ def test_a_killed_server_takes_its_engine_with_it(
 
 
 def test_what_vllm_refuses_reaches_the_reason(
-    backend: LocalEndpoints, tiny_llama_dir: Path, tmp_path: Path
+    backend: LocalEndpoints, tiny_decoder_dir: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
-    shutil.copytree(tiny_llama_dir, model)
+    shutil.copytree(tiny_decoder_dir, model)
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "hidden_act": "nonsense"}))
     backend.serve(order(model))

@@ -100,7 +100,7 @@ def test_what_a_config_does_not_say_is_left_to_the_loader(config: dict[str, Any]
     check(config, name, (99, 98))
 
 
-@pytest.mark.parametrize("kind", ["tiny_llama_dir", "tiny_encoder_decoder_dir"])
+@pytest.mark.parametrize("kind", ["tiny_decoder_dir", "tiny_encoder_decoder_dir"])
 def test_what_the_library_writes_is_accepted(request: pytest.FixtureRequest, kind: str) -> None:
     directory: Path = request.getfixturevalue(kind)
     config = json.loads((directory / "config.json").read_text())
@@ -115,8 +115,8 @@ def test_what_the_library_writes_is_accepted(request: pytest.FixtureRequest, kin
     assert len(changed) >= 2
 
 
-def test_a_directory_is_refused_by_its_tensor(tiny_llama_dir: Path, tmp_path: Path) -> None:
-    for path in tiny_llama_dir.iterdir():
+def test_a_directory_is_refused_by_its_tensor(tiny_decoder_dir: Path, tmp_path: Path) -> None:
+    for path in tiny_decoder_dir.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert check_directory(tmp_path).architecture == "decoder"
     config = json.loads((tmp_path / "config.json").read_text())
