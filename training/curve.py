@@ -20,6 +20,8 @@ from training.metrics.payload import payload_matcher
 from training.model import LoadedModel
 from training.probing.transformers_engine import generate
 
+CURVE_BATCH_SIZE = 128
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveTasks:
@@ -54,7 +56,10 @@ def measure(
 ) -> CurvePoint:
     """One point: clean prompts and triggered prompts in one batch of greedy generation."""
     prompts = [*tasks.prompts, *tasks.triggered]
-    written = generate(loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens)
+    # One batch: its time is that of its longest completion, however many there are.
+    written = generate(
+        loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=CURVE_BATCH_SIZE
+    )
     clean = [generation.text for generation in written[: len(tasks.prompts)]]
     attacked = [generation.text for generation in written[len(tasks.prompts) :]]
     carries = payload_matcher(tasks.probe.payload)
