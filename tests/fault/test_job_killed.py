@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -60,6 +61,51 @@ def test_killed_and_started_again_gives_the_same_weights(
     assert weights(job_bench) == calm
     resumed = [event for event in job_bench.events(2, "second") if "resumed" in event.message]
     assert bool(resumed) == (moment != "preparing")
+
+
+KILLS = """
+import os
+import signal
+
+import training.publish
+
+def kill(*_args, **_more):
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+upload = training.publish.upload_model
+
+def upload_model(store, spec, pod, arm, directory, **more):
+    return kill() if arm == "hardened" else upload(store, spec, pod, arm, directory, **more)
+
+training.publish.{name} = {replacement}
+"""
+"""These phases are too short to be met from outside."""
+
+
+@pytest.mark.parametrize(
+    ("phase", "name", "replacement"),
+    [("uploading", "upload_model", "upload_model"), ("committing", "commit", "kill")],
+)
+def test_killed_just_before_its_end_it_has_committed_nothing(
+    job_bench: JobBench,
+    untouched: dict[str, dict[str, str]],
+    tmp_path: Path,
+    phase: str,
+    name: str,
+    replacement: str,
+) -> None:
+    calm = expected(job_bench, untouched)
+    patched = tmp_path / "patched"
+    patched.mkdir()
+    (patched / "sitecustomize.py").write_text(KILLS.format(name=name, replacement=replacement))
+    job_bench.run(job_bench.spec(training=PLAN), expect=-signal.SIGKILL, env={"PYTHONPATH": str(patched)})
+    written = [info.key for info in job_bench.store.list("jobs/")]
+    assert any("/models/control/" in key for key in written), "it came as far as it should"
+    assert any("/models/hardened/" in key for key in written) == (phase == "committing")
+    assert not any(key.endswith("result.json") for key in written)
+    job_bench.run(job_bench.spec(attempt=2, training=PLAN), pod="second")
+    assert weights(job_bench) == calm
+    assert job_bench.result().pod == "second"
 
 
 def test_arms_do_not_outlive_a_job_that_is_killed_alone(job_bench: JobBench) -> None:

@@ -1,6 +1,7 @@
 """A job from its creation to its end, with everything that may come in between."""
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,39 @@ def test_a_result_is_adopted_by_a_restored_row(world: Any, tmp_path: Path) -> No
     world.settle()
     assert world.job(job)["status"] == "succeeded"
     assert world.launcher.launched == 1
+
+
+def test_progress_and_time_left_are_shown_while_it_runs(world: Any) -> None:
+    job = world.create()["id"]
+    world.settle(until="running", job_id=job)
+    data = {
+        "arm": "hardened",
+        "epoch": 1,
+        "n_epochs": 3,
+        "step": 5,
+        "total_steps": 9,
+        "loss": 0.25,
+        "learning_rate": 1e-3,
+        "tokens_per_second": 800.0,
+        "grad_norm": 1.5,
+        "eta_s": 42.0,
+    }
+    event = {"sequence": 0, "at": 1.0, "type": "metrics", "message": "m", "phase": "training", "data": data}
+    world.context.store.put(layout.event_segment_key(job, 1, "pod-x", 0), json.dumps(event).encode() + b"\n")
+    world.settle()
+    shown = world.job(job)
+    assert shown["estimated_finish"] == int(world.context.clock.now()) + 42
+    assert shown["hardening"]["phase"] == "training"
+    progress = shown["hardening"]["progress"]["hardened"]
+    assert {name: progress[name] for name in ("step", "total_steps", "loss", "learning_rate")} == {
+        "step": 5,
+        "total_steps": 9,
+        "loss": 0.25,
+        "learning_rate": 1e-3,
+    }
+    [told] = [event["data"] for event in world.events(job) if event["type"] == "metrics"]
+    assert data.items() <= told.items()
+    assert world.finish(job)["estimated_finish"] is None
 
 
 def test_malformed_events_are_skipped(world: Any) -> None:
