@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ServiceProcess
+from service_process import ServiceProcess
 
 FLOW = Path(__file__).parents[1] / "clients" / "whole_flow.py"
 VERSIONS = ("1.109.1", "2.54.0", "3.54.0")
