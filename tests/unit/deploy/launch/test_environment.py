@@ -20,11 +20,17 @@ def test_only_the_list_is_inherited() -> None:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "HF_HUB_OFFLINE": "1",
         "TMPDIR": "/s",
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def test_temporary_files_go_to_the_scratch_directory_whatever_the_service_uses() -> None:
-    assert inherit({"TMPDIR": "/elsewhere"}, scratch=Path("/s")) == {"TMPDIR": "/s"}
+    assert inherit({"TMPDIR": "/elsewhere"}, scratch=Path("/s"))["TMPDIR"] == "/s"
+
+
+def test_threads_sleep_while_they_wait_unless_the_operator_says_otherwise() -> None:
+    assert inherit({}, scratch=Path("/s"))["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert inherit({"OMP_WAIT_POLICY": "ACTIVE"}, scratch=Path("/s"))["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_sockets_stay_short_unless_the_operator_chose_a_place() -> None:
