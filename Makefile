@@ -9,7 +9,7 @@ SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || ech
 DATA ?=
 export TEMPER_HOME ?= ./var
 
-.PHONY: help demo serve test check bench clean
+.PHONY: help demo serve test check clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

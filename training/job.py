@@ -176,7 +176,10 @@ def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
     model = spec.base_model
     return Report(
         job_id=spec.job_id,
-        base_model=model.uri if model.type == "stored" else f"{model.repo}@{model.revision}",
+        # The prefix's last part is the id under which it was registered; the rest is the store's business.
+        base_model=model.uri.rstrip("/").rsplit("/", 1)[-1]
+        if model.type == "stored"
+        else f"{model.repo}@{model.revision}",
         training_file=spec.training_file.filename,
         training_rows=spec.training_file.rows,
         method=_describe_loss(spec.loss),
