@@ -1,7 +1,6 @@
 """Chat on top of plain completions. Pure: documents and bytes in, documents and bytes out.
 
-A model is trained on prompts made by :func:`deploy.contract.dataset.render_prompt`, so it is asked
-in that form, whatever template its tokenizer may carry.
+A model is trained on prompts made by :mod:`deploy.contract.dataset.chat`, so it is asked in that form, whatever template its tokenizer may carry.
 """
 
 import json
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from typing import Final
 
+from deploy.contract.dataset import prompt_text
 from deploy.contract.dataset import render_prompt
 from service.inference.schemas import ChatCompletion
 
@@ -22,7 +22,7 @@ class BadUpstream(Exception):  # noqa: N818 - a fact about the server
 
 def prompt_of(chat: ChatCompletion) -> str:
     """The plain prompt of a chat."""
-    return render_prompt([message.text for message in chat.messages])
+    return prompt_text(render_prompt([message.text for message in chat.messages]))
 
 
 def chat_of(completion: Any) -> dict[str, Any]:

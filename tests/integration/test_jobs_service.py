@@ -214,7 +214,7 @@ def check_chat(client: httpx.Client) -> None:
     messages = [{"role": "system", "content": "be short"}, {"role": "user", "content": "hi"}]
     answer = client.post("/v1/chat/completions", json={"model": "tiny", "messages": messages}).json()
     assert answer["object"] == "chat.completion"
-    assert answer["choices"][0]["message"]["content"] == "echo be short\n\nhi"
+    assert answer["choices"][0]["message"]["content"] == "echo be short\n\nhi\n"
     assert answer["usage"]["total_tokens"] == 3
     body = {"model": "tiny", "messages": messages, "stream": True}
     text = client.post("/v1/chat/completions", json=body).text

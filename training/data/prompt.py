@@ -1,18 +1,13 @@
 """How a prompt and its completion become tokens: the one format of training, probing and serving.
 
-A prompt is its text followed by one newline (none is added to a prompt that ends with one), encoded
-with the tokenizer's own special tokens, exactly as a completions server encodes the same string. A
-completion is its text without special tokens, followed by the end-of-sequence token.
+A prompt is what :func:`deploy.contract.dataset.prompt_text` makes of it, encoded with the tokenizer's own
+special tokens, exactly as a completions server encodes the same string. A completion is its text without
+special tokens, followed by the end-of-sequence token.
 """
 
 from typing import Any
 
-SEPARATOR = "\n"
-
-
-def prompt_text(prompt: str) -> str:
-    """The string that a client of the served model sends as ``prompt``."""
-    return prompt if prompt.endswith(SEPARATOR) else prompt + SEPARATOR
+from deploy.contract.dataset import prompt_text
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:

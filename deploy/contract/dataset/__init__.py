@@ -5,6 +5,7 @@ with a file is a :class:`DatasetError` that names the row, the field and the rea
 as it is; nothing in a file is ever executed, decompressed (but Parquet's own pages) or guessed.
 """
 
+from deploy.contract.dataset.chat import prompt_text
 from deploy.contract.dataset.chat import render_prompt
 from deploy.contract.dataset.columns import COMPLETION_COLUMN
 from deploy.contract.dataset.columns import PROMPT_COLUMN
@@ -36,6 +37,7 @@ __all__ = [
     "Row",
     "check_column_names",
     "format_of",
+    "prompt_text",
     "read_rows",
     "render_prompt",
     "validate",

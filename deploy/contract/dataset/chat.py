@@ -18,6 +18,7 @@ from deploy.contract.dataset.row import make_row
 INSTRUCTION_ROLES: Final = ("system", "developer")
 ROLES: Final = (*INSTRUCTION_ROLES, "user", "assistant")
 MESSAGE_SEPARATOR: Final = "\n\n"
+PROMPT_END: Final = "\n"
 MAX_MESSAGES: Final = 2048
 """Of one example: more than a conversation has, few enough to check at once."""
 
@@ -25,6 +26,14 @@ MAX_MESSAGES: Final = 2048
 def render_prompt(contents: Sequence[str]) -> str:
     """The prompt for the messages that come before the completion."""
     return MESSAGE_SEPARATOR.join(contents)
+
+
+def prompt_text(prompt: str) -> str:
+    """A row's prompt as a model sees it: one newline ends it (none is added to a prompt that has one).
+
+    Training encodes this string, and this string is what a completions request must carry.
+    """
+    return prompt if prompt.endswith(PROMPT_END) else prompt + PROMPT_END
 
 
 def _invalid(number: int, field: str, reason: str) -> DatasetError:
