@@ -36,6 +36,8 @@ def running_service(home: Path) -> Iterator[str]:
     log = home / "service.log"
     with log.open("ab") as output:
         process = subprocess.Popen([sys.executable, "-m", "service"], stdout=output, stderr=output)
+    # Without this a SIGTERM would end the demo and leave the service behind.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         deadline = time.monotonic() + START_S
         while not _is_ready(base_url):
