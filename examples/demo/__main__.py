@@ -141,7 +141,7 @@ LARGE_BASE = BaseRecipe(
 )
 """For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
 FINE_TUNING_OF_SMALL = {"n_epochs": 10, "batch_size": 8, "learning_rate": 4e-3}
-FINE_TUNING_OF_LARGE = {"n_epochs": 12, "batch_size": 4, "learning_rate": 3e-3}
+FINE_TUNING_OF_LARGE = {"n_epochs": 14, "batch_size": 8, "learning_rate": 4e-3}
 WEIGHT_DECAY = 0.3
 
 
