@@ -52,9 +52,7 @@ class Inputs:
     probe_file: Path | None
 
 
-def _fetch_dataset(store: ObjectStore, described: DatasetRef | None, path: Path) -> Path | None:
-    if described is None:
-        return None
+def _fetch_dataset(store: ObjectStore, described: DatasetRef, path: Path) -> Path:
     expected = StoredFile(name=path.name, size_bytes=described.size_bytes, sha256=described.sha256)
     store.fetch_file(described.key, path, expected)
     return path
@@ -125,16 +123,17 @@ def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
     store = open_store(spec.store_uri)
     data = scratch / "data"
     data.mkdir(parents=True, exist_ok=True)
-    training_file = _fetch_dataset(store, spec.training_file, data / "training")
-    if training_file is None:
-        raise AssertionError("a spec always has a training file")
+
+    def fetch_if_named(described: DatasetRef | None, name: str) -> Path | None:
+        return None if described is None else _fetch_dataset(store, described, data / name)
+
     base_dir = scratch / "models" / "base"
     base_model = _fetch_model(spec, base_dir)
     return Inputs(
         base_dir=base_dir,
         base_model=base_model,
         architecture="encoder-decoder" if base_model.architecture == "encoder-decoder" else "decoder",
-        training_file=training_file,
-        validation_file=_fetch_dataset(store, spec.validation_file, data / "validation"),
-        probe_file=_fetch_dataset(store, spec.probe_file, data / "probe"),
+        training_file=_fetch_dataset(store, spec.training_file, data / "training"),
+        validation_file=fetch_if_named(spec.validation_file, "validation"),
+        probe_file=fetch_if_named(spec.probe_file, "probe"),
     )

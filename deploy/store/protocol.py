@@ -17,10 +17,6 @@ class ObjectMissing(StoreError):  # noqa: N818 - a fact, not a fault
     """No object has this key."""
 
 
-class ObjectExists(StoreError):  # noqa: N818
-    """An object has this key already, with other bytes; put-once objects are never overwritten."""
-
-
 class ObjectCorrupt(StoreError):  # noqa: N818
     """The object's bytes are not the ones that were recorded."""
 
