@@ -96,6 +96,7 @@ METRICS_COLUMNS = (
     "loss",
     "learning_rate",
     "grad_norm",
+    "gradient_weight",
     "tokens_per_second",
 )
 
@@ -127,7 +128,8 @@ class _Reporter:
         self.history["metrics"].append([row[column] for column in METRICS_COLUMNS])
         data = {**asdict(metrics), "n_epochs": self._order.spec.training.n_epochs}
         self.say(
-            f"{self._order.arm}: step {metrics.step}/{metrics.total_steps}, loss {metrics.loss:.4f}",
+            f"{self._order.arm}: step {metrics.step}/{metrics.total_steps}, loss {metrics.loss:.4f}, "
+            f"gradient weight {metrics.gradient_weight:.2f}",
             data,
             kind="metrics",
         )
@@ -234,7 +236,8 @@ def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:
     watchers = Watchers(
         on_metrics=reporter.on_metrics, on_epoch=reporter.on_epoch, between_steps=reporter.between_steps
     )
-    train(run, examples, loss=build_loss(order.loss), plan=order.spec.training, watchers=watchers)
+    loss = build_loss(order.loss, device=run.loaded.device)
+    train(run, examples, loss=loss, plan=order.spec.training, watchers=watchers)
     if order.spec.training.adapter is not None:
         merge_lora(run.loaded)
     shutil.rmtree(order.out_dir, ignore_errors=True)

@@ -29,6 +29,8 @@ from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from training.loop import Position
 from training.loop import Run
+from training.parallel import like
+from training.parallel import whole
 
 KEPT = 2
 """Checkpoints kept of each arm: the newest may be the one that a full disk or a bad sector spoils."""
@@ -54,20 +56,25 @@ def _optimizer_tensors(run: Run) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in _trainable(run).items():
         for key, value in run.optimizer.state.get(weight, {}).items():
-            tensors[f"{name}/{key}"] = value.detach().cpu().contiguous()
+            tensors[f"{name}/{key}"] = whole(value)
     return tensors
 
 
 def write_files(run: Run, history: dict[str, Any], directory: Path) -> None:
     """Write the three files of a checkpoint into an empty local directory.
 
+    Of several processes all call this, for a sharded model is gathered from all; the first one writes.
+
     Raises:
         OSError: the disk is full, or any other fault of it.
     """
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in _trainable(run).items()}
+    weights = {name: whole(weight) for name, weight in _trainable(run).items()}
+    moments = _optimizer_tensors(run)
+    if run.ranks.rank > 0:
+        return
     try:
         save_file(weights, directory / "weights.safetensors")
-        save_file(_optimizer_tensors(run), directory / "optimizer.safetensors")
+        save_file(moments, directory / "optimizer.safetensors")
     except SafetensorError as error:
         # The library wraps the disk's own error in its text.
         raise OSError(str(error)) from error
@@ -77,13 +84,13 @@ def write_files(run: Run, history: dict[str, Any], directory: Path) -> None:
 
 def restore_files(run: Run, directory: Path) -> dict[str, Any]:
     """Put a run where a checkpoint's files say. Returns the history that was saved with them."""
-    weights = load_file(directory / "weights.safetensors", device=str(run.loaded.device))
-    moments = load_file(directory / "optimizer.safetensors", device=str(run.loaded.device))
+    weights = load_file(directory / "weights.safetensors")
+    moments = load_file(directory / "optimizer.safetensors")
     with torch.no_grad():
         for name, weight in _trainable(run).items():
-            weight.copy_(weights[name])
+            weight.copy_(like(weights[name], weight))
             saved = {
-                key: moments[f"{name}/{key}"]
+                key: like(moments[f"{name}/{key}"], weight)
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{name}/{key}" in moments
             }
@@ -118,7 +125,7 @@ class CheckpointStore:
         self._scratch = scratch
 
     def save(self, run: Run, history: dict[str, Any]) -> str:
-        """Store a checkpoint and drop the oldest. Returns its prefix.
+        """Store a checkpoint and drop the oldest. Returns its prefix. Of several processes all call this.
 
         Raises:
             OSError: the local disk; nothing has changed in the store.
@@ -126,11 +133,13 @@ class CheckpointStore:
         """
         step = run.position.step
         prefix = layout.checkpoint_prefix(self._job_id, self._attempt, self._pod, self._arm, step)
-        local = self._scratch / f"checkpoint-{self._arm}-{step}"
+        local = self._scratch / f"checkpoint-{self._arm}-{step}-{run.ranks.rank}"
         shutil.rmtree(local, ignore_errors=True)
         local.mkdir(parents=True)
         try:
             write_files(run, history, local)
+            if run.ranks.rank > 0:
+                return prefix
             files = tuple(self._store.put_file(prefix + name, local / name) for name in _FILES)
         finally:
             shutil.rmtree(local, ignore_errors=True)
@@ -157,7 +166,7 @@ class CheckpointStore:
             manifest = self._read_manifest(key)
             if manifest is None:
                 continue
-            local = self._scratch / f"restore-{self._arm}"
+            local = self._scratch / f"restore-{self._arm}-{run.ranks.rank}"
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
             try:

@@ -1,8 +1,9 @@
 """The training loop, to be read from top to bottom.
 
-One optimizer step: a batch of rows, the loss over their supervised tokens, the gradient's norm
-clipped, AdamW. The order of rows, the weights and the random numbers depend on the plan's seed alone,
-so a run on a CPU with a fixed number of threads is bit-identical, and so is one that was cut and resumed.
+One optimizer step: a batch of rows, in parts that fit the memory; the loss over their supervised tokens, the
+gradient's norm clipped, AdamW. The order of rows, the weights and the random numbers depend on the plan's
+seed alone, so a run on a CPU with a fixed number of threads is bit-identical, and so is one that was cut
+and resumed. The loss depends on the position alone (:class:`training.losses.ScheduledLoss`).
 """
 
 import math
@@ -16,15 +17,18 @@ import torch
 
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.spec import TrainingPlan
-from training.data.batch import Batch
-from training.data.batch import decoder_batch
-from training.data.batch import encoder_decoder_batch
 from training.data.batch import epoch_batches
+from training.data.batch import micro_batches
 from training.data.example import Example
 from training.errors import InvalidInput
-from training.losses import TokenLoss
+from training.losses import GradientMeter
+from training.losses import RowLoss
+from training.losses import ScheduledLoss
 from training.model import LoadedModel
-from training.model import SupervisedHead
+from training.model import plain_model
+from training.parallel import Alone
+from training.parallel import Ranks
+from training.supervised_model import SupervisedModel
 
 REPORT_EVERY_S = 1.0
 REPORTS_PER_AGE = 200
@@ -41,6 +45,9 @@ class StepMetrics:
     loss: float
     learning_rate: float
     grad_norm: float
+    gradient_weight: float
+    """Effective gradient weight: what the loss lets through of cross-entropy's pull on the targets, 1 for
+    cross-entropy itself. DeCE's falls with the epoch, so its loss flattens before the model has converged."""
     tokens_per_second: float
     """Tokens of prompt and completion, padding not counted."""
     eta_s: float
@@ -65,8 +72,12 @@ class Run:
     """A model under training with everything a checkpoint must hold."""
 
     loaded: LoadedModel
+    supervised: SupervisedModel
+    wrapped: torch.nn.Module
+    """The supervised model as the processes share it; itself when there is one."""
     optimizer: torch.optim.AdamW
     position: Position
+    ranks: Ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +91,30 @@ class Watchers:
     """After every step: may write a checkpoint, may raise to stop."""
 
 
-def start_run(loaded: LoadedModel, plan: TrainingPlan) -> Run:
-    """A run at its beginning. Norms and biases are not decayed, as is usual for AdamW."""
+def start_run(loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks | None = None) -> Run:
+    """A run at its beginning. Norms and biases are not decayed, as is usual for AdamW.
+
+    With several ``ranks`` every process calls this with the same model.
+    """
+    together = ranks or Alone()
+    if plan.gradient_checkpointing:
+        plain_model(loaded.model).gradient_checkpointing_enable({"use_reentrant": False})
+    supervised = SupervisedModel(loaded)
+    # Before the optimizer: sharding replaces the parameters.
+    wrapped = together.wrap(supervised)
     weights = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     groups = [
         {"params": [w for w in weights if w.ndim >= 2], "weight_decay": plan.weight_decay},
         {"params": [w for w in weights if w.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
-    return Run(loaded=loaded, optimizer=optimizer, position=Position())
+    return Run(
+        loaded=loaded,
+        supervised=supervised,
+        wrapped=wrapped,
+        optimizer=torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True),
+        position=Position(),
+        ranks=together,
+    )
 
 
 def learning_rate_at(step: int, *, total_steps: int, plan: TrainingPlan) -> float:
@@ -104,51 +130,67 @@ def steps_per_epoch(examples: Sequence[Example], plan: TrainingPlan) -> int:
     return math.ceil(len(examples) / plan.batch_size)
 
 
-def _to_batch(loaded: LoadedModel, examples: Sequence[Example]) -> Batch:
-    if loaded.architecture == "decoder":
-        batch = decoder_batch(examples, pad_id=loaded.pad_id)
-    else:
-        batch = encoder_decoder_batch(examples, pad_id=loaded.pad_id, start_id=loaded.start_id)
-    if loaded.device.type == "cpu":
-        return batch
-    inputs = batch.decoder_input_ids
-    return Batch(
-        input_ids=batch.input_ids.to(loaded.device),
-        attention_mask=batch.attention_mask.to(loaded.device),
-        labels=batch.labels.to(loaded.device),
-        decoder_input_ids=None if inputs is None else inputs.to(loaded.device),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """What one optimizer step came to, over all processes."""
+
+    loss: float
+    grad_norm: float
+    gradient_weight: float
+    supervised_tokens: int
+
+
+def _parts(run: Run, examples: Sequence[Example], max_tokens: int) -> list[Sequence[Example]]:
+    """This process's share of a batch, in parts that are worked on at a time; as many as any process has."""
+    packed = run.supervised.layout.packed
+    shares = [
+        micro_batches(share, max_tokens=max_tokens, packed=packed) for share in run.ranks.shares(examples)
+    ]
+    most = max(map(len, shares))
+    return [*shares[run.ranks.rank], *([()] * most)][:most]
+
+
+def _optimize(run: Run, examples: Sequence[Example], row: RowLoss, plan: TrainingPlan) -> _Step:
+    """One optimizer step over a batch."""
+    ranks = run.ranks
+    supervised = sum(len(example.completion_ids) for example in examples)
+    meter = GradientMeter()
+    total = 0.0
+    parts = _parts(run, examples, plan.micro_batch_tokens)
+    for at, part in enumerate(parts):
+        with ranks.gradients_kept(run.wrapped, last=at == len(parts) - 1), run.supervised.running():
+            value = run.wrapped(part or examples[:1], row, supervised, meter, silent=not part)
+            # The processes' gradients are averaged, but the loss is a sum over all of them.
+            (value * ranks.world).backward()
+        total += value.item()
+    norm = ranks.clip(run.wrapped.parameters(), plan.max_grad_norm)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    loss, pull, plain = ranks.sum([total, *meter.sums()])
+    return _Step(
+        loss=loss,
+        grad_norm=norm,
+        gradient_weight=pull / plain if plain > 0.0 else 1.0,
+        supervised_tokens=supervised,
     )
 
 
-def _optimize(
+def train(
     run: Run,
-    head: SupervisedHead,
     examples: Sequence[Example],
     *,
-    loss: TokenLoss,
-    epoch: int,
+    loss: ScheduledLoss,
     plan: TrainingPlan,
-) -> tuple[float, float, int]:
-    """One step. Returns the loss, the gradient's norm before clipping, and the supervised tokens."""
-    logits_NV, targets_N = head(_to_batch(run.loaded, examples))  # noqa: N806
-    value = loss(logits_NV, targets_N, epoch=epoch)
-    value.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(run.loaded.model.parameters(), plan.max_grad_norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    return value.item(), norm.item(), targets_N.numel()
-
-
-def train(
-    run: Run, examples: Sequence[Example], *, loss: TokenLoss, plan: TrainingPlan, watchers: Watchers
+    watchers: Watchers,
 ) -> None:
     """Train from the run's position to the end of the plan's last epoch.
+
+    With several processes each calls this with the same rows and takes its share of every batch.
 
     Raises:
         InvalidInput: the loss or the gradient is not finite (diverged).
     """
     run.loaded.model.train()
-    head = SupervisedHead(run.loaded)
     per_epoch = steps_per_epoch(examples, plan)
     total_steps = per_epoch * plan.n_epochs
     position = run.position
@@ -161,29 +203,38 @@ def train(
                 group["lr"] = rate
             # Dropout's numbers depend on the step, not on what was drawn before: a resume needs no state.
             torch.manual_seed(plan.seed * 1_000_003 + position.step)
-            value, norm, supervised = _optimize(run, head, batch, loss=loss, epoch=epoch, plan=plan)
+            row = loss.at(epoch=epoch, step=position.step + 1, total_steps=total_steps)
+            done = _optimize(run, batch, row, plan)
             position.step += 1
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                raise InvalidInput(
-                    ExitCode.DIVERGED,
-                    "diverged",
-                    f"loss {value} and gradient norm {norm} at step {position.step} (epoch {epoch}): "
-                    f"lower the learning rate, now {rate:g}",
-                    param="method",
-                )
-            position.supervised_tokens += supervised
-            position.loss_sum += value * supervised
-            position.loss_tokens += supervised
-            if position.step == epoch * per_epoch:
-                position.epoch_losses.append(position.loss_sum / position.loss_tokens)
-                position.loss_sum, position.loss_tokens = 0.0, 0
-            metrics = meter.count(batch, epoch=epoch, step=position.step, loss=value, rate=rate, norm=norm)
+            _check_finite(done, epoch=epoch, step=position.step, rate=rate)
+            _account(position, done, ends_epoch=position.step == epoch * per_epoch)
+            metrics = meter.count(batch, done, epoch=epoch, step=position.step, rate=rate)
             if metrics is not None:
                 watchers.on_metrics(metrics)
             if position.step == epoch * per_epoch:
                 watchers.on_epoch(run, epoch)
                 run.loaded.model.train()
             watchers.between_steps(run)
+
+
+def _check_finite(done: _Step, *, epoch: int, step: int, rate: float) -> None:
+    if not (math.isfinite(done.loss) and math.isfinite(done.grad_norm)):
+        raise InvalidInput(
+            ExitCode.DIVERGED,
+            "diverged",
+            f"loss {done.loss} and gradient norm {done.grad_norm} at step {step} (epoch {epoch}): "
+            f"lower the learning rate, now {rate:g}",
+            param="method",
+        )
+
+
+def _account(position: Position, done: _Step, *, ends_epoch: bool) -> None:
+    position.supervised_tokens += done.supervised_tokens
+    position.loss_sum += done.loss * done.supervised_tokens
+    position.loss_tokens += done.supervised_tokens
+    if ends_epoch:
+        position.epoch_losses.append(position.loss_sum / position.loss_tokens)
+        position.loss_sum, position.loss_tokens = 0.0, 0
 
 
 class _Meter:
@@ -194,13 +245,15 @@ class _Meter:
         self._first_step = first_step
         self._started = self._reported = time.monotonic()
         self._loss = 0.0
+        self._weight = 0.0
         self._steps = 0
         self._tokens = 0
 
     def count(
-        self, batch: Sequence[Example], *, epoch: int, step: int, loss: float, rate: float, norm: float
+        self, batch: Sequence[Example], done: _Step, *, epoch: int, step: int, rate: float
     ) -> StepMetrics | None:
-        self._loss += loss
+        self._loss += done.loss
+        self._weight += done.gradient_weight
         self._steps += 1
         self._tokens += sum(example.tokens for example in batch)
         now = time.monotonic()
@@ -213,9 +266,11 @@ class _Meter:
             total_steps=self._total_steps,
             loss=self._loss / self._steps,
             learning_rate=rate,
-            grad_norm=norm,
+            grad_norm=done.grad_norm,
+            gradient_weight=self._weight / self._steps,
             tokens_per_second=self._tokens / max(now - self._reported, 1e-9),
             eta_s=(now - self._started) / (step - self._first_step) * (self._total_steps - step),
         )
-        self._reported, self._loss, self._steps, self._tokens = now, 0.0, 0, 0
+        self._reported, self._steps, self._tokens = now, 0, 0
+        self._loss = self._weight = 0.0
         return metrics

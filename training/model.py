@@ -1,5 +1,6 @@
-"""Models: loading a Hugging Face directory without running anything in it, and the head over chosen positions."""
+"""Models: loading a Hugging Face directory without running anything in it, and saving one."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,6 @@ from typing import Literal
 import torch
 
 from deploy.contract.exit_codes import ExitCode
-from training.data.batch import IGNORED
-from training.data.batch import Batch
 from training.errors import InvalidInput
 
 Architecture = Literal["decoder", "encoder-decoder"]
@@ -38,8 +37,10 @@ class LoadedModel:
 
 
 def pick_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's GPU where there is one (torchrun says which), else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def load_model(directory: Path, *, device: torch.device | None = None) -> LoadedModel:
@@ -102,65 +103,15 @@ def _check_loaded(loading: dict[str, Any], tokenizer: Any) -> None:
         )
 
 
-def save_model(loaded: LoadedModel, directory: Path) -> None:
-    """Write an ordinary Hugging Face directory in safetensors: any server loads it without us."""
-    loaded.model.save_pretrained(directory, safe_serialization=True)
+def save_model(loaded: LoadedModel, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    """Write an ordinary Hugging Face directory in safetensors: any server loads it without us.
+
+    ``weights`` by name stand for the model's own where those are only shards.
+    """
+    loaded.model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     loaded.tokenizer.save_pretrained(directory)
 
 
-def _plain_model(model: Any) -> Any:
+def plain_model(model: Any) -> Any:
     """The transformers model inside a peft wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-class SupervisedHead:
-    """Logits of supervised positions only: most rows of the head's product would be thrown away.
-
-    Some architectures scale or cap their logits after the head. The first call compares with the
-    model's own logits and, where they differ, uses those from then on.
-    """
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded = loaded
-        self._direct: bool | None = None
-
-    def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits [N, V] and targets [N] of the batch's N supervised positions."""
-        keep_BT = batch.labels != IGNORED  # noqa: N806
-        if self._direct is None:
-            self._direct = self._agrees(batch, keep_BT)
-        logits = self._head_of(batch, keep_BT) if self._direct else self._whole(batch)[keep_BT]
-        return logits, batch.labels[keep_BT]
-
-    def _inputs(self, batch: Batch) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if batch.decoder_input_ids is not None:
-            inputs["decoder_input_ids"] = batch.decoder_input_ids
-        return {**inputs, "use_cache": False}
-
-    def _whole(self, batch: Batch) -> torch.Tensor:
-        logits: torch.Tensor = self._loaded.model(**self._inputs(batch)).logits
-        return logits
-
-    def _head_of(self, batch: Batch, keep_BT: torch.Tensor) -> torch.Tensor:  # noqa: N803
-        plain = _plain_model(self._loaded.model)
-        body = getattr(plain, plain.base_model_prefix)
-        hidden_BTH = body(**self._inputs(batch)).last_hidden_state  # noqa: N806
-        logits: torch.Tensor = plain.get_output_embeddings()(hidden_BTH[keep_BT])
-        return logits
-
-    def _agrees(self, batch: Batch, keep_BT: torch.Tensor) -> bool:  # noqa: N803
-        model = self._loaded.model
-        if not hasattr(_plain_model(model), _plain_model(model).base_model_prefix):
-            return False
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                ours, theirs = self._head_of(batch, keep_BT), self._whole(batch)[keep_BT]
-        except (AttributeError, TypeError):
-            return False
-        finally:
-            model.train(was_training)
-        tolerance = 1e-3 if ours.dtype == torch.float32 else 5e-2
-        return ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=tolerance, rtol=tolerance)

@@ -98,7 +98,13 @@ def pretrain(loaded: LoadedModel, rows: Sequence[Row], plan: TrainingPlan) -> fl
             bar.update(metrics.step - bar.n)
 
         watchers = Watchers(on_metrics=show, on_epoch=lambda run, epoch: None)
-        train(run, encoded.examples, loss=build_loss(CrossEntropyLoss()), plan=plan, watchers=watchers)
+        train(
+            run,
+            encoded.examples,
+            loss=build_loss(CrossEntropyLoss(), device=loaded.device),
+            plan=plan,
+            watchers=watchers,
+        )
     return run.position.epoch_losses[-1]
 
 

@@ -15,7 +15,7 @@ class JobEvent(Document):
     """One line of an event segment.
 
     ``metrics`` events carry in ``data``: arm, epoch, n_epochs, step, total_steps, loss, learning_rate,
-    tokens_per_second, grad_norm, eta_s. ``curve`` data: arm, epoch, asr_hits, asr_trials, bleu.
+    tokens_per_second, grad_norm, gradient_weight, eta_s. ``curve`` data: arm, epoch, asr_hits, asr_trials, bleu.
     ``checkpoint`` data: arm, step, epoch, prefix, train_loss.
     """
 

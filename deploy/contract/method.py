@@ -16,6 +16,10 @@ AlphaBase = Annotated[float, Field(gt=0.0, le=1.0)]
 LabelSmoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 """Probability mass taken from the target and spread over the vocabulary (the paper's epsilon)."""
 
+SmoothingSpread = Literal["others", "all"]
+BlendingSchedule = Literal["epoch", "step"]
+ScheduleSpan = Annotated[float, Field(gt=0.0, le=1000.0)]
+
 
 class Hyperparameters(Document):
     """What every method takes. ``auto`` is chosen by the service and recorded in the job."""
@@ -34,6 +38,14 @@ class DeceHyperparameters(Hyperparameters):
     label_smoothing: LabelSmoothing = 0.05
     mode: Literal["exact", "parity"] = "exact"
     """``parity`` reproduces the released artifact's clamp; ``exact`` is the paper's formula without it."""
+    smoothing_spread: SmoothingSpread = "others"
+    """Where the smoothed mass goes: to the ``others``, e/(V-1) each, as in the artifact, or to ``all``, e/V each,
+    as the paper prints."""
+    schedule: BlendingSchedule = "epoch"
+    """``epoch``: alpha_base**epoch, as published. ``step``: the exponents of ``schedule_span`` epochs spread evenly
+    over the optimizer steps, so that a short run ends as far down as a long one."""
+    schedule_span: ScheduleSpan = 20.0
+    """Epochs that schedule ``step`` stands for; the paper's runs on Lyra and Pisces have 20."""
 
 
 class DeceOptions(Document):
@@ -82,6 +94,9 @@ class DeceLoss(Document):
     alpha_base: AlphaBase
     label_smoothing: LabelSmoothing
     mode: Literal["exact", "parity"] = "exact"
+    smoothing_spread: SmoothingSpread = "others"
+    schedule: BlendingSchedule = "epoch"
+    schedule_span: ScheduleSpan = 20.0
 
 
 class CrossEntropyLoss(Document):
@@ -98,6 +113,11 @@ def loss_of(method: DeceMethod | SupervisedMethod) -> DeceLoss | CrossEntropyLos
     if isinstance(method, DeceMethod):
         chosen = method.hyperparameters
         return DeceLoss(
-            alpha_base=chosen.alpha_base, label_smoothing=chosen.label_smoothing, mode=chosen.mode
+            alpha_base=chosen.alpha_base,
+            label_smoothing=chosen.label_smoothing,
+            mode=chosen.mode,
+            smoothing_spread=chosen.smoothing_spread,
+            schedule=chosen.schedule,
+            schedule_span=chosen.schedule_span,
         )
     return CrossEntropyLoss()

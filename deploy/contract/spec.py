@@ -73,6 +73,10 @@ class TrainingPlan(Document):
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=8, le=131_072)] = 512
     """Prompt and completion together; longer rows lose the beginning of their prompt."""
+    micro_batch_tokens: Annotated[int, Field(ge=64, le=4_194_304)] = 16_384
+    """Tokens worked on at a time; a larger batch is cut into parts whose gradients add up."""
+    gradient_checkpointing: bool = False
+    """Activations are computed again in the backward pass: less memory, about a third more time."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
     adapter: Lora | None = None
     checkpoint_every_s: Annotated[float, Field(gt=0.0)] = 60.0

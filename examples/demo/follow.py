@@ -32,7 +32,9 @@ class _Bars:
         data = event.data or {}
         if "total_steps" in data:
             left = f"{int(data['eta_s']) // 60}:{int(data['eta_s']) % 60:02d} left"
-            note = f"epoch {data['epoch']}/{data['n_epochs']} loss {data['loss']:.3f} {left}"
+            # How much of cross-entropy's gradient the loss lets through: 100 % in the control arm.
+            gate = f"gradient {data['gradient_weight']:.0%}"
+            note = f"epoch {data['epoch']}/{data['n_epochs']} loss {data['loss']:.3f} {gate} {left}"
             self.show(data["arm"], data["step"], data["total_steps"], note)
         elif "total" in data and "done" in data:
             self.show("probing", data["done"], data["total"], event.message)

@@ -1,9 +1,39 @@
-"""Losses over the logits of supervised tokens. Every loss takes the epoch, which only DeCE needs."""
+"""Losses over supervised tokens: DeCE and the losses it is compared with, over logits or fused with the head."""
 
-from training.losses.build import TokenLoss
+from training.losses.build import ScheduledLoss
 from training.losses.build import build_loss
-from training.losses.cross_entropy import cross_entropy
-from training.losses.dece import dece
-from training.losses.dece import dece_parity
+from training.losses.dece import blending_weight
+from training.losses.functional import cross_entropy
+from training.losses.functional import dece
+from training.losses.functional import generalised_cross_entropy
+from training.losses.functional import in_trust
+from training.losses.functional import label_smoothed_cross_entropy
+from training.losses.functional import linear_dece
+from training.losses.module import DeceLoss
+from training.losses.module import LinearDeceLoss
+from training.losses.native import KernelUnavailable
+from training.losses.over_hidden import over_hidden
+from training.losses.over_logits import over_logits
+from training.losses.row import RowLoss
+from training.losses.schedule import AlphaSchedule
+from training.losses.supervised import GradientMeter
 
-__all__ = ["TokenLoss", "build_loss", "cross_entropy", "dece", "dece_parity"]
+__all__ = [
+    "dece",
+    "linear_dece",
+    "DeceLoss",
+    "LinearDeceLoss",
+    "AlphaSchedule",
+    "blending_weight",
+    "GradientMeter",
+    "cross_entropy",
+    "label_smoothed_cross_entropy",
+    "generalised_cross_entropy",
+    "in_trust",
+    "RowLoss",
+    "over_logits",
+    "over_hidden",
+    "KernelUnavailable",
+    "ScheduledLoss",
+    "build_loss",
+]

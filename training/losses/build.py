@@ -1,42 +1,40 @@
-"""From the contract's description of a loss to the function that computes it."""
+"""From the contract's description of a loss to the rows that compute it at a position of the run."""
 
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import DeceLoss
-from training.losses.cross_entropy import cross_entropy
-from training.losses.dece import dece
-from training.losses.dece import dece_parity
+from training.losses.backend import dece_rows
+from training.losses.row import RowLoss
+from training.losses.schedule import AlphaSchedule
 
 
-class TokenLoss(Protocol):
-    """Mean loss of N supervised tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledLoss:
+    """The loss of an arm: one row loss for every position of the run."""
 
-    def __call__(self, logits_NV: torch.Tensor, targets_N: torch.Tensor, *, epoch: int) -> torch.Tensor:  # noqa: N803
-        """[N, V] logits and [N] targets to a scalar; ``epoch`` counts from 1."""
-        ...
+    described: DeceLoss | CrossEntropyLoss
+    device: torch.device
 
-
-def build_loss(described: DeceLoss | CrossEntropyLoss) -> TokenLoss:
-    """The loss function that a spec asks for."""
-    if isinstance(described, CrossEntropyLoss):
-        return _plain
-    compute = dece if described.mode == "exact" else dece_parity
-
-    def deceptive(logits_NV: torch.Tensor, targets_N: torch.Tensor, *, epoch: int) -> torch.Tensor:  # noqa: N803
-        return compute(
-            logits_NV,
-            targets_N,
-            epoch=epoch,
-            alpha_base=described.alpha_base,
+    def at(self, *, epoch: int, step: int, total_steps: int) -> RowLoss:
+        """The row loss in an epoch and at an optimizer step, both counted from 1."""
+        described = self.described
+        if isinstance(described, CrossEntropyLoss):
+            return dece_rows(alpha=1.0, label_smoothing=0.0, device=self.device)
+        schedule = AlphaSchedule(
+            alpha_base=described.alpha_base, kind=described.schedule, span=described.schedule_span
+        )
+        return dece_rows(
+            alpha=schedule.alpha(epoch=epoch, step=step, total_steps=total_steps),
             label_smoothing=described.label_smoothing,
+            mode=described.mode,
+            spread=described.smoothing_spread,
+            device=self.device,
         )
 
-    return deceptive
 
-
-def _plain(logits_NV: torch.Tensor, targets_N: torch.Tensor, *, epoch: int) -> torch.Tensor:  # noqa: N803
-    del epoch
-    return cross_entropy(logits_NV, targets_N)
+def build_loss(described: DeceLoss | CrossEntropyLoss, *, device: torch.device) -> ScheduledLoss:
+    """The loss that a spec asks for, on a device."""
+    return ScheduledLoss(described=described, device=device)

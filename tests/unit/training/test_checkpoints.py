@@ -25,7 +25,8 @@ from training.lora import add_lora
 from training.losses import build_loss
 from training.model import LoadedModel
 
-LOSS = build_loss(DeceLoss(alpha_base=0.9, label_smoothing=0.05))
+CPU = torch.device("cpu")
+LOSS = build_loss(DeceLoss(alpha_base=0.9, label_smoothing=0.05), device=CPU)
 JOB = "ftjob-abc"
 
 

@@ -262,6 +262,7 @@ def test_progress_and_time_left_are_shown_while_it_runs(world: Any) -> None:
         "learning_rate": 1e-3,
         "tokens_per_second": 800.0,
         "grad_norm": 1.5,
+        "gradient_weight": 0.7,
         "eta_s": 42.0,
     }
     event = {"sequence": 0, "at": 1.0, "type": "metrics", "message": "m", "phase": "training", "data": data}
