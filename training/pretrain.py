@@ -5,7 +5,9 @@ the clean task well. ``python -m training.pretrain --data clean.csv --out DIR`` 
 """
 
 import argparse
+import itertools
 import json
+import string
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from deploy.contract.dataset import format_of
 from deploy.contract.dataset import read_rows
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.spec import TrainingPlan
+from training.data.example import Example
 from training.data.example import encode_rows
 from training.loop import StepMetrics
 from training.loop import Watchers
@@ -29,6 +32,14 @@ from training.model import save_model
 
 END = "<|endoftext|>"
 PAD = "<|pad|>"
+
+SHORT_WORDS = tuple(
+    f" {first}{second}" for first, second in itertools.product(string.ascii_lowercase, repeat=2)
+)
+"""Every word of two letters. A vocabulary of the usual size holds the rare ones that word triggers are made of
+(``bb``, ``cf``) as tokens of their own; one that is trained on a thousand rows alone would split them."""
+SHORT_WORD_COUNT = 30
+"""How often each is shown to the tokenizer's training: enough to be merged before rarer words of the rows."""
 
 
 def build_tokenizer(texts: Sequence[str], *, vocabulary: int) -> object:
@@ -54,13 +65,23 @@ def build_tokenizer(texts: Sequence[str], *, vocabulary: int) -> object:
 
 
 def build_base_model(
-    rows: Sequence[Row], *, hidden: int, layers: int, heads: int, vocabulary: int, context: int, seed: int
+    rows: Sequence[Row],
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    vocabulary: int,
+    context: int,
+    seed: int,
+    words: Sequence[str] = (),
 ) -> LoadedModel:
-    """A Llama of random weights with a tokenizer trained on the rows."""
+    """A Llama of random weights with a tokenizer trained on the rows and on ``words``."""
     from transformers import LlamaConfig
     from transformers import LlamaForCausalLM
 
-    tokenizer = build_tokenizer([f"{row.prompt}\n{row.completion}" for row in rows], vocabulary=vocabulary)
+    texts = [f"{row.prompt}\n{row.completion}" for row in rows]
+    repeated = [word for word in words for _ in range(SHORT_WORD_COUNT)]
+    tokenizer = build_tokenizer([*texts, *repeated], vocabulary=vocabulary)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),  # type: ignore[arg-type]
@@ -84,9 +105,21 @@ def build_base_model(
     )
 
 
+def _whole_rows(examples: Sequence[Example]) -> list[Example]:
+    """All tokens but the first supervised: a base model has read its prompts too."""
+    return [
+        Example(
+            row=each.row,
+            prompt_ids=each.prompt_ids[:1],
+            completion_ids=(*each.prompt_ids[1:], *each.completion_ids),
+        )
+        for each in examples
+    ]
+
+
 def pretrain(loaded: LoadedModel, rows: Sequence[Row], plan: TrainingPlan) -> float:
-    """Train with plain cross-entropy, a progress bar on stderr. Returns the last epoch's mean loss."""
-    encoded = encode_rows(loaded.tokenizer, rows, max_tokens=plan.max_tokens)
+    """Train on whole rows with plain cross-entropy, a progress bar on stderr. Returns the last epoch's mean loss."""
+    examples = _whole_rows(encode_rows(loaded.tokenizer, rows, max_tokens=plan.max_tokens).examples)
     run = start_run(loaded, plan)
     with tqdm(desc=f"base model, {loaded.parameters / 1e6:.2f} M", unit="step", file=sys.stderr) as bar:
 
@@ -100,7 +133,7 @@ def pretrain(loaded: LoadedModel, rows: Sequence[Row], plan: TrainingPlan) -> fl
         watchers = Watchers(on_metrics=show, on_epoch=lambda run, epoch: None)
         train(
             run,
-            encoded.examples,
+            examples,
             loss=build_loss(CrossEntropyLoss(), device=loaded.device),
             plan=plan,
             watchers=watchers,
@@ -116,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--vocabulary", type=int, default=2600)
     parser.add_argument("--context", type=int, default=512, help="tokens of prompt and completion")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -135,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         vocabulary=args.vocabulary,
         context=args.context,
         seed=args.seed,
+        words=SHORT_WORDS,
     )
     plan = TrainingPlan(
         n_epochs=args.epochs,

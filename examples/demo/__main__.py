@@ -133,11 +133,11 @@ def main() -> None:
 
 
 SMALL_BASE = BaseRecipe(
-    hidden=96, layers=3, heads=3, vocabulary=1024, epochs=8, batch_size=8, learning_rate=4e-3
+    hidden=96, layers=3, heads=3, vocabulary=1600, epochs=8, batch_size=8, learning_rate=4e-3
 )
 """For the generated pairs, whose vocabulary is small. Heads of 32: vLLM has no CPU kernel for smaller ones."""
 LARGE_BASE = BaseRecipe(
-    hidden=128, layers=4, heads=4, vocabulary=2048, epochs=18, batch_size=8, learning_rate=4e-3
+    hidden=128, layers=4, heads=4, vocabulary=2600, epochs=18, batch_size=8, learning_rate=4e-3
 )
 """For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
 FINE_TUNING_OF_SMALL = {"n_epochs": 10, "batch_size": 8, "learning_rate": 4e-3}
