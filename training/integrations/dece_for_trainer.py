@@ -8,6 +8,7 @@ from training.integrations.loss_for_trainer import LossForTrainer
 from training.integrations.settings import check_length
 from training.integrations.settings import warn_about_selection
 from training.losses import DeceLoss
+from training.losses import LinearDeceLoss
 from training.losses.backend import Backend
 from training.losses.dece import Mode
 from training.losses.dece import Spread
@@ -52,25 +53,28 @@ class DeceForTrainer(LossForTrainer):
         head: Head | None = None,
         eval_loss: EvalLoss = "training",
     ) -> None:
-        self._loss = DeceLoss(
-            alpha_base=alpha_base,
-            label_smoothing=label_smoothing,
-            mode=mode,
-            spread=spread,
-            schedule=schedule,
-            span=span,
-            backend=backend,
-        )
-        super().__init__(self._loss, head=head, eval_loss=eval_loss)
+        chosen: dict[str, Any] = {
+            "alpha_base": alpha_base,
+            "label_smoothing": label_smoothing,
+            "mode": mode,
+            "spread": spread,
+            "schedule": schedule,
+            "span": span,
+            "backend": backend,
+        }
+        self._over_logits = DeceLoss(**chosen)
+        self._over_hidden = LinearDeceLoss(**chosen)
+        super().__init__(self._over_logits, fused=self._over_hidden, head=head, eval_loss=eval_loss)
 
     @property
     def alpha(self) -> float:
         """The blending weight in force."""
-        return self._loss.alpha
+        return self._over_logits.alpha
 
     def move(self, *, epoch: int, step: int, total_steps: int) -> None:
         """Told before every optimizer step."""
-        self._loss.at(epoch=epoch, step=step, total_steps=total_steps)
+        for loss in (self._over_logits, self._over_hidden):
+            loss.at(epoch=epoch, step=step, total_steps=total_steps)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the first step.
@@ -78,7 +82,7 @@ class DeceForTrainer(LossForTrainer):
         Raises:
             UnsupportedSetting: a schedule over epochs, and a dataset without a length.
         """
-        if self._loss.schedule.kind == "epoch":
+        if self._over_logits.schedule.kind == "epoch":
             check_length(state)
         if self._eval_loss == "training":
             warn_about_selection(args)

@@ -107,9 +107,12 @@ def rows_of(head: Head, logits: torch.Tensor, labels: torch.Tensor) -> tuple[tor
         return logits, labels.reshape(-1)
     if logits.ndim != 3 or labels.shape != logits.shape[:2]:
         raise UnsupportedModel(_misfit(head, logits, labels))
-    if head is Head.NEXT_TOKEN:
-        labels = pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:]
-    return logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    return logits.reshape(-1, logits.shape[-1]), shifted(labels, head).reshape(-1)
+
+
+def shifted(labels: torch.Tensor, head: Head) -> torch.Tensor:
+    """The label that every position answers to, [B, T]: the logits stay whole, the last position has none."""
+    return pad(labels, (0, 1), value=IGNORE_INDEX)[:, 1:] if head is Head.NEXT_TOKEN else labels
 
 
 def _misfit(head: Head, logits: torch.Tensor, labels: torch.Tensor) -> str:

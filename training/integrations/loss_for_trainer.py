@@ -22,6 +22,8 @@ from training.integrations.decoder_inputs import DecoderInputsGuard
 from training.integrations.errors import IntegrationError
 from training.integrations.errors import NotAttached
 from training.integrations.errors import UnsupportedModel
+from training.integrations.fused_sft import fuse
+from training.integrations.fused_sft import takes_fused_loss
 from training.integrations.head import Head
 from training.integrations.head import head_of
 from training.integrations.head import rows_of
@@ -29,6 +31,7 @@ from training.integrations.router import balancing_loss
 from training.integrations.settings import check_settings
 from training.losses import GradientMeter
 from training.losses import cross_entropy
+from training.losses.supervised import Reduction
 
 EvalLoss = Literal["training", "cross_entropy"]
 
@@ -49,22 +52,49 @@ class LossFunction(Protocol):
         ...
 
 
+class FusedLossFunction(Protocol):
+    """Any function of :mod:`training.losses` over hidden states and a head, its hyperparameters filled in."""
+
+    def __call__(
+        self,
+        hidden_RH: torch.Tensor,  # noqa: N803
+        weight_VH: torch.Tensor,  # noqa: N803
+        targets_R: torch.Tensor,  # noqa: N803
+        bias_V: torch.Tensor | None,  # noqa: N803
+        /,
+        *,
+        reduction: Reduction,
+        softcap: float | None,
+        meter: GradientMeter | None,
+    ) -> torch.Tensor:
+        """[R, H] hidden states, [V, H] weight, [R] targets and [V] bias to the loss."""
+        ...
+
+
 class LossForTrainer(TrainerCallback):  # type: ignore[misc]
     """A loss function that trains in a Trainer: make the trainer as ever, then :meth:`attach`.
 
     Args:
         function: the loss.
+        fused: the same loss fused with the head, for trainers that never hold the logits; without it they are
+            made to.
         head: how the model's logits lie; found from the model where not given.
         eval_loss: what evaluations report as ``eval_loss``: the loss that is being trained, at the run's
             position, or plain ``cross_entropy``, which can be compared between epochs and runs.
     """
 
     def __init__(
-        self, function: LossFunction, *, head: Head | None = None, eval_loss: EvalLoss = "training"
+        self,
+        function: LossFunction,
+        *,
+        fused: FusedLossFunction | None = None,
+        head: Head | None = None,
+        eval_loss: EvalLoss = "training",
     ) -> None:
         if eval_loss not in {"training", "cross_entropy"}:
             raise ValueError(f"eval_loss={eval_loss!r} must be 'training' or 'cross_entropy'")
         self._function = function
+        self._fused = fused
         self._eval_loss = eval_loss
         self._head = head
         self._meter = GradientMeter()
@@ -88,7 +118,10 @@ class LossForTrainer(TrainerCallback):  # type: ignore[misc]
         check_settings(trainer)
         self._head = self._head or head_of(trainer.model)
         self._trainer = trainer
-        trainer.compute_loss_func = self
+        if self._fused is not None and self._head is Head.NEXT_TOKEN and takes_fused_loss(trainer):
+            fuse(trainer.model, self._fused_total)
+        else:
+            trainer.compute_loss_func = self
         callbacks = trainer.callback_handler.callbacks
         if self not in callbacks:
             # First, so that whatever reports the logs does so after on_log has added to them.
@@ -113,8 +146,8 @@ class LossForTrainer(TrainerCallback):  # type: ignore[misc]
             NotAttached: the position in the run is not known.
             UnsupportedModel: no labels, or labels that do not fit the logits.
         """
-        training = torch.is_grad_enabled()
-        if self._trainer is None or self._head is None or (training and not self._in_step):
+        training = self._is_training()
+        if self._trainer is None or self._head is None:
             raise NotAttached
         if labels is None:
             raise UnsupportedModel("the batch has no labels")
@@ -131,6 +164,35 @@ class LossForTrainer(TrainerCallback):  # type: ignore[misc]
             balance = balancing_loss(outputs, self._trainer, normalised=num_items_in_batch is not None)
             loss = loss if balance is None else loss + balance.to(loss)
         return loss
+
+    def _is_training(self) -> bool:
+        """Evaluations run without gradients.
+
+        Raises:
+            NotAttached: a trainer trains that does not say where it is.
+        """
+        training = torch.is_grad_enabled()
+        if training and not self._in_step:
+            raise NotAttached
+        return training
+
+    def _fused_total(
+        self,
+        hidden_RH: torch.Tensor,  # noqa: N803
+        weight_VH: torch.Tensor,  # noqa: N803
+        targets_R: torch.Tensor,  # noqa: N803
+        bias_V: torch.Tensor | None,  # noqa: N803
+        /,
+        *,
+        softcap: float | None,
+    ) -> torch.Tensor | None:
+        training = self._is_training()
+        if self._fused is None or not (training or self._eval_loss == "training"):
+            return None
+        meter = self._meter if training else None
+        return self._fused(
+            hidden_RH, weight_VH, targets_R, bias_V, reduction="sum", softcap=softcap, meter=meter
+        )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the first step, also of a resumed run: an evaluation that comes first is at its position."""
