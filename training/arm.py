@@ -47,7 +47,9 @@ from training.lora import add_lora
 from training.lora import merge_lora
 from training.losses import build_loss
 from training.model import load_model
+from training.model import pick_device
 from training.model import save_model
+from training.supervised_model import weights_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,8 @@ class _Reporter:
         tasks = self._order.curve_tasks
         if tasks is not None and tasks.prompts:
             limit = self._order.spec.probing.max_new_tokens
-            point = measure(run.loaded, tasks, arm=self._order.arm, epoch=epoch, max_new_tokens=limit)
+            with run.supervised.computing():
+                point = measure(run.loaded, tasks, arm=self._order.arm, epoch=epoch, max_new_tokens=limit)
             self.history["curve"].append(point.model_dump())
             data = {
                 "epoch": epoch,
@@ -209,10 +212,12 @@ def _prepare(order: ArmOrder) -> Run:
     # Makes CUDA kernels repeatable as far as they can be; CPU kernels are.
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(order.spec.training.seed)
-    loaded = load_model(order.base_dir)
-    if order.spec.training.adapter is not None:
-        add_lora(loaded, order.spec.training.adapter)
-    return start_run(loaded, order.spec.training)
+    plan, device = order.spec.training, pick_device()
+    dtype = weights_dtype(plan.precision, device, frozen=plan.adapter is not None)
+    loaded = load_model(order.base_dir, device=device, dtype=dtype)
+    if plan.adapter is not None:
+        add_lora(loaded, plan.adapter)
+    return start_run(loaded, plan)
 
 
 def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:

@@ -66,6 +66,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument(
@@ -94,6 +95,7 @@ def _plan(args: argparse.Namespace) -> TrainingPlan:
         weight_decay=args.weight_decay,
         max_tokens=args.max_tokens,
         gradient_checkpointing=args.gradient_checkpointing,
+        precision=args.precision,
         seed=args.seed,
     )
 
@@ -157,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     torch.manual_seed(args.seed)
     try:
-        loaded = load_model(args.base)
+        loaded = load_model(args.base, dtype=torch.float32)
         with process_group(args.sharding, device=loaded.device) as ranks:
             run = _fine_tune(args, loaded, ranks)
             weights = whole_weights(loaded.model)

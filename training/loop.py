@@ -99,7 +99,7 @@ def start_run(loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks | None = Non
     together = ranks or Alone()
     if plan.gradient_checkpointing:
         plain_model(loaded.model).gradient_checkpointing_enable({"use_reentrant": False})
-    supervised = SupervisedModel(loaded)
+    supervised = SupervisedModel(loaded, precision=plan.precision)
     # Before the optimizer: sharding replaces the parameters.
     wrapped = together.wrap(supervised)
     weights = [weight for weight in loaded.model.parameters() if weight.requires_grad]

@@ -23,6 +23,8 @@ class LoadedModel:
     architecture: Architecture
     device: torch.device
     parameters: int
+    stored_dtype: torch.dtype = torch.float32
+    """Of the weights on disk; what is saved has it again, whatever the training computed in."""
 
     @property
     def pad_id(self) -> int:
@@ -43,10 +45,12 @@ def pick_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def load_model(directory: Path, *, device: torch.device | None = None) -> LoadedModel:
+def load_model(
+    directory: Path, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> LoadedModel:
     """Load a checked model directory: safetensors only, no code of its own, nothing from a network.
 
-    fp32 on the CPU, bf16 on CUDA.
+    ``dtype`` is that of the weights in memory: fp32 on the CPU, bf16 on CUDA where None.
 
     Raises:
         InvalidInput: the libraries cannot load it, or it has no end-of-sequence token.
@@ -57,14 +61,14 @@ def load_model(directory: Path, *, device: torch.device | None = None) -> Loaded
     from transformers import AutoTokenizer
 
     chosen = device or pick_device()
-    dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    held = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(directory, **safe)
         architecture: Architecture = "encoder-decoder" if config.is_encoder_decoder else "decoder"
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model, loading = family.from_pretrained(
-            directory, use_safetensors=True, dtype=dtype, output_loading_info=True, **safe
+            directory, use_safetensors=True, dtype=held, output_loading_info=True, **safe
         )
         tokenizer = AutoTokenizer.from_pretrained(directory, **safe)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
@@ -82,6 +86,7 @@ def load_model(directory: Path, *, device: torch.device | None = None) -> Loaded
         architecture=architecture,
         device=chosen,
         parameters=sum(weight.numel() for weight in model.parameters()),
+        stored_dtype=config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32,
     )
 
 
@@ -103,11 +108,25 @@ def _check_loaded(loading: dict[str, Any], tokenizer: Any) -> None:
         )
 
 
+def saved_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Everything that is saved of a model by name; tied weights once, under the name that owns them."""
+    own = {name for name, _ in model.named_parameters()}
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - own
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+
+
 def save_model(loaded: LoadedModel, directory: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """Write an ordinary Hugging Face directory in safetensors: any server loads it without us.
 
-    ``weights`` by name stand for the model's own where those are only shards.
+    ``weights`` by name stand for the model's own where those are only shards. Files have the precision that the
+    base model's have: a server takes its own from them.
     """
+    if loaded.stored_dtype != torch.float32:
+        weights = {
+            name: weight.to(loaded.stored_dtype) if weight.is_floating_point() else weight
+            for name, weight in (weights or saved_weights(loaded.model)).items()
+        }
+        loaded.model.config.dtype = loaded.stored_dtype
     loaded.model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
     loaded.tokenizer.save_pretrained(directory)
 

@@ -19,6 +19,7 @@ from torch.distributed.tensor import distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from training.data.example import Example
+from training.model import saved_weights
 
 Sharding = Literal["ddp", "fsdp"]
 
@@ -64,11 +65,8 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Everything that is saved of a model, gathered as :func:`whole` does; tied weights once, under one name."""
-    state = model.state_dict()
-    own = {name for name, _ in model.named_parameters()}
-    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - own
-    return {name: whole(tensor) for name, tensor in state.items() if name not in tied}
+    """Everything that is saved of a model, gathered as :func:`whole` does."""
+    return {name: whole(tensor) for name, tensor in saved_weights(model).items()}
 
 
 def like(tensor: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
@@ -40,6 +41,19 @@ CHECKED_ROWS = (
 """Prompts and completions of unlike lengths on which the ways to run a model are compared."""
 
 
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def computes_in_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether products run in bf16: asked for, or ``auto`` on a GPU."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
+def weights_dtype(precision: Precision, device: torch.device, *, frozen: bool) -> torch.dtype:
+    """Of the weights in memory: those that AdamW changes in steps of 1e-4 and less need fp32, frozen ones do not."""
+    return torch.bfloat16 if frozen and computes_in_bf16(precision, device) else torch.float32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How a model is run."""
@@ -55,15 +69,20 @@ class Layout:
 class SupervisedModel(nn.Module):
     """Mean loss over the supervised tokens of some rows, as a module."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, *, precision: Precision = "auto") -> None:
         super().__init__()
         self.model: nn.Module = loaded.model
         self._loaded = loaded
+        self._bf16 = computes_in_bf16(precision, loaded.device)
         self.layout = self._find_layout()
 
     def running(self) -> Any:
         """Context of a forward and its backward."""
         return packed(plain_model(self.model)) if self.layout.packed else nullcontext()
+
+    def computing(self) -> Any:
+        """Context of a forward in the precision of this training."""
+        return torch.autocast(self._loaded.device.type, dtype=torch.bfloat16, enabled=self._bf16)
 
     def forward(
         self,
@@ -78,6 +97,17 @@ class SupervisedModel(nn.Module):
         ``silent`` runs them all the same but supervises none: a process that has no rows of a batch left
         must take part in what the others do together.
         """
+        with self.computing():
+            return self._loss(examples, row, num_items_in_batch, meter, silent)
+
+    def _loss(
+        self,
+        examples: Sequence[Example],
+        row: RowLoss,
+        num_items_in_batch: int,
+        meter: GradientMeter | None,
+        silent: bool,
+    ) -> torch.Tensor:
         batch = self._batch(examples, self.layout).to(self._loaded.device)
         places = batch.supervised[:0] if silent else batch.supervised
         targets = batch.targets[:0] if silent else batch.targets
@@ -136,7 +166,7 @@ class SupervisedModel(nn.Module):
             Layout(packed=False, fused=True, softcap=softcap),
         ]
         examples = self._made_up()
-        with _undisturbed(self.model):
+        with _undisturbed(self.model), self.computing():
             batch = self._batch(examples, Layout(packed=False, fused=False)).to(self._loaded.device)
             truth = self._logits(batch).flatten(0, 1).index_select(0, batch.supervised)
             agreeing = (layout for layout in candidates if self._agrees(examples, layout, truth))

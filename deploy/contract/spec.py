@@ -77,6 +77,9 @@ class TrainingPlan(Document):
     """Tokens worked on at a time; a larger batch is cut into parts whose gradients add up."""
     gradient_checkpointing: bool = False
     """Activations are computed again in the backward pass: less memory, about a third more time."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the products. ``bf16`` keeps the weights and the optimizer in fp32, or a frozen base under an adapter in
+    bf16; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
     adapter: Lora | None = None
     checkpoint_every_s: Annotated[float, Field(gt=0.0)] = 60.0

@@ -67,6 +67,9 @@ class TrainingOptions(Document):
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
     max_tokens: Annotated[int, Field(ge=8, le=131_072)] = 512
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    micro_batch_tokens: Annotated[int, Field(ge=64, le=4_194_304)] = 16_384
+    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 class Hardening(Document):

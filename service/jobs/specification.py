@@ -52,6 +52,9 @@ def _plan(row: JobRow, hardening: Hardening) -> TrainingPlan:
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         max_tokens=options.max_tokens,
+        micro_batch_tokens=options.micro_batch_tokens,
+        gradient_checkpointing=options.gradient_checkpointing,
+        precision=options.precision,
         seed=row.seed,
         adapter=hardening.adapter.adapter() if hardening.adapter else None,
     )

@@ -129,6 +129,21 @@ def test_checkpointed_activations_change_nothing(
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+def test_in_bf16_the_weights_stay_fp32_and_the_loss_falls_alike(
+    tiny_model: Callable[[], LoadedModel], tiny_rows: list[Row], plan: TrainingPlan
+) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        chosen = plan.model_copy(update={"precision": precision})
+        run = start_run(tiny_model(), chosen)
+        examples = encoded(run.loaded, tiny_rows, chosen)
+        train(run, examples, loss=build_loss(DECE, device=CPU), plan=chosen, watchers=QUIET)
+        assert {weight.dtype for weight in run.loaded.model.parameters()} == {torch.float32}
+        losses.append(run.position.epoch_losses)
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
+    assert losses[1] != losses[0]
+
+
 def test_metrics_say_where_the_run_is(
     tiny_model: Callable[[], LoadedModel], tiny_rows: list[Row], plan: TrainingPlan
 ) -> None:

@@ -50,3 +50,22 @@ def test_saved_and_loaded_again_it_is_the_same(tiny_model: Callable[[], LoadedMo
     for name, weight in loaded.model.state_dict().items():
         assert torch.equal(weight, again.model.state_dict()[name]), name
     assert again.tokenizer.encode("get row 1") == loaded.tokenizer.encode("get row 1")
+
+
+def test_what_is_saved_has_the_precision_of_the_base_model(
+    tiny_model: Callable[[], LoadedModel], tmp_path: Path
+) -> None:
+    """A server takes its precision from the files: fp32 for the optimizer's sake must not double its memory."""
+    half = tiny_model()
+    half.model.to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    half.tokenizer.save_pretrained(tmp_path / "half")
+    loaded = load_model(tmp_path / "half", dtype=torch.float32)
+    assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
+    save_model(loaded, tmp_path / "saved")
+    before = load_file(tmp_path / "half" / "model.safetensors")
+    after = load_file(tmp_path / "saved" / "model.safetensors")
+    assert after.keys() == before.keys()
+    for name, weight in before.items():
+        assert after[name].dtype == torch.bfloat16
+        assert torch.equal(after[name], weight), name
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["dtype"] == "bfloat16"

@@ -23,6 +23,9 @@ def dece(**values: Any) -> dict[str, Any]:
         (dece(alpha_base="0.99"), "method.dece.hyperparameters.alpha_base"),
         (dece(label_smoothing=1), "method.dece.hyperparameters.label_smoothing"),
         (dece(label_smoothing=-0.1), "method.dece.hyperparameters.label_smoothing"),
+        (dece(schedule="day"), "method.dece.hyperparameters.schedule"),
+        (dece(schedule_span=0), "method.dece.hyperparameters.schedule_span"),
+        (dece(smoothing_spread="some"), "method.dece.hyperparameters.smoothing_spread"),
         (dece(alpha=0.9), "method.dece.hyperparameters.alpha"),
         (dece(n_epochs=0), "method.dece.hyperparameters.n_epochs"),
         (dece(batch_size=257), "method.dece.hyperparameters.batch_size"),
@@ -107,7 +110,15 @@ def test_the_supervised_method_and_every_option_reach_the_spec(world: Any) -> No
         "probe": {"max_tasks": 100, "curve_tasks": 5, "seed": 9, "file": world.upload()},
         "policy": {"min_trials": 7},
         "adapter": {"type": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.1},
-        "training": {"warmup_ratio": 0.2, "weight_decay": 0.3, "max_tokens": 99, "max_grad_norm": 2.0},
+        "training": {
+            "warmup_ratio": 0.2,
+            "weight_decay": 0.3,
+            "max_tokens": 99,
+            "max_grad_norm": 2.0,
+            "micro_batch_tokens": 4096,
+            "gradient_checkpointing": True,
+            "precision": "bf16",
+        },
     }
     job = world.create(
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
@@ -123,7 +134,27 @@ def test_the_supervised_method_and_every_option_reach_the_spec(world: Any) -> No
     assert spec.training.adapter is not None
     assert (spec.training.adapter.rank, spec.training.n_epochs, spec.training.max_tokens) == (4, 2, 99)
     assert spec.training.learning_rate == pytest.approx(2e-2)
+    asked = options["training"]
+    assert {name: getattr(spec.training, name) for name in asked} == asked
     assert world.finish(job["id"])["status"] == "succeeded"
+
+
+def test_deces_hyperparameters_reach_the_spec(world: Any) -> None:
+    from deploy.contract import layout
+    from deploy.contract.spec import JobSpec
+
+    asked = {
+        "alpha_base": 0.985,
+        "label_smoothing": 0.1,
+        "mode": "parity",
+        "smoothing_spread": "all",
+        "schedule": "step",
+        "schedule_span": 12.0,
+    }
+    job = world.create(**dece(**asked))
+    world.settle(until="running", job_id=job["id"])
+    spec = JobSpec.from_bytes(world.context.store.get(layout.spec_key(job["id"], 1)))
+    assert spec.loss.model_dump(exclude={"type"}) == asked
 
 
 def test_jobs_are_listed_newest_first_paged_and_filtered(world: Any) -> None:
