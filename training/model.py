@@ -1,5 +1,6 @@
 """Models: loading a Hugging Face directory without running anything in it, and saving one."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,11 @@ def save_model(loaded: LoadedModel, directory: Path, weights: dict[str, torch.Te
             name: weight.to(loaded.stored_dtype) if weight.is_floating_point() else weight
             for name, weight in (weights or saved_weights(loaded.model)).items()
         }
-        loaded.model.config.dtype = loaded.stored_dtype
     loaded.model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
+    # The library writes the precision that the model has in memory.
+    path = directory / "config.json"
+    config = {**json.loads(path.read_text()), "dtype": str(loaded.stored_dtype).removeprefix("torch.")}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     loaded.tokenizer.save_pretrained(directory)
 
 
