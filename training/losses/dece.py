@@ -14,7 +14,7 @@ epoch. For a < 1 and e > 0 no term is singular, so the exact form needs no clamp
 at least 1e-7, and mode "parity" does so too.
 
 Bounds, for a < 1: sum_j g_j = 0, |g_j| <= max(p_j S, q_j), sum_j |g_j| <= 2 S <= 2, and
-|g_t| <= q_t (sqrt(1 + k) - sqrt(k))^2 with k = (1 - a) q_t / a.
+|g_t| <= q_t (sqrt(1 + k) - sqrt(k))^2 with k = (1 - a) q_t / a, the last for e up to 1/2.
 """
 
 import math
@@ -24,6 +24,8 @@ from typing import Literal
 import torch
 
 from training.losses.row import RowResult
+from training.losses.softmax import log_softmax
+from training.losses.softmax import softmax
 
 Mode = Literal["exact", "parity"]
 Spread = Literal["others", "all"]
@@ -128,7 +130,7 @@ def _split_softmax(
     logits_NV: torch.Tensor, targets_1N: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Softmax with the target's entry set to 0, that entry, and the sum of the rest (1 - p_t without cancellation)."""
-    p_NV = torch.softmax(logits_NV, dim=-1)
+    p_NV = softmax(logits_NV)
     p_t = p_NV.gather(1, targets_1N)
     p_NV.scatter_(1, targets_1N, 0.0)
     return p_NV, p_t.squeeze(1), p_NV.sum(dim=-1)
@@ -184,7 +186,7 @@ def _smoothed_rows_(
 ) -> RowResult:
     """Without blending: label-smoothed cross-entropy. From log_softmax, for log(softmax) loses small probabilities."""
     at = targets_N[:, None]
-    log_p_NV = torch.log_softmax(logits_NV, dim=-1)
+    log_p_NV = log_softmax(logits_NV)
     log_p_t = log_p_NV.gather(1, at).squeeze(1)
     loss = -blend.on * log_p_t
     if blend.off > 0.0:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from training.losses.row import RowResult
+from training.losses.softmax import log_softmax
 
 PROBABILITY_FLOOR = 1e-7
 LABEL_FLOOR = 1e-4
@@ -39,7 +40,7 @@ class InTrustRows:
     def rows_(self, logits_NV: torch.Tensor, targets_N: torch.Tensor, scale_N: torch.Tensor) -> RowResult:
         """See :class:`training.losses.row.RowLoss`."""
         at = targets_N[:, None]
-        log_p_NV = torch.log_softmax(logits_NV, dim=-1)
+        log_p_NV = log_softmax(logits_NV)
         log_p_t = log_p_NV.gather(1, at).squeeze(1)
         p_NV = log_p_NV.exp()
         others = p_NV.scatter(1, at, 0.0).sum(dim=-1)

@@ -59,7 +59,7 @@ def smoothed_rows(  # noqa: PLR0917 - a launch is positional
     SMOOTHED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """alpha = 1 without a clamp: label-smoothed cross-entropy. ``missing`` is 1 - q_t."""
+    """Without blending and clamp: label-smoothed cross-entropy. ``missing`` is 1 - q_t."""
     row = tl.program_id(0).to(tl.int64)
     z = logits + row * stride
     target = tl.load(targets + row)
@@ -87,7 +87,7 @@ def smoothed_rows(  # noqa: PLR0917 - a launch is positional
 
 
 @triton.jit
-def _blended(x, shift, inverse, gain, ground, floor, CLAMPED: tl.constexpr):
+def _blended(x, shift, inverse, gain, ground, floor, CLAMPED: tl.constexpr):  # noqa: PLR0917
     """(p, weight without the factor q_c, what the logarithm is taken of) of a block of other classes."""
     p = tl.exp(x - shift) * inverse
     if CLAMPED:
@@ -120,7 +120,7 @@ def blended_rows(  # noqa: PLR0917 - a launch is positional
     CLAMPED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """DeCE. ``base_t`` is (1 - a) q_t; the logarithms are taken of gain * p + ground, in units that ``unit_loss`` makes up for."""
+    """DeCE. ``base_t`` is (1 - a) q_t; logarithms are those of gain * p + ground, and ``unit_loss`` is what that leaves out."""
     row = tl.program_id(0).to(tl.int64)
     z = logits + row * stride
     target = tl.load(targets + row)

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib.util
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,9 @@ def unavailable(device: torch.device) -> str | None:
     if triton.knobs.runtime.interpret:
         return None
     if device.type != "cuda":
-        return f"tensors are on {device.type}, not on a GPU (TRITON_INTERPRET=1 runs it anywhere, very slowly)"
+        return (
+            f"tensors are on {device.type}, not on a GPU (TRITON_INTERPRET=1 runs it anywhere, very slowly)"
+        )
     if not torch.cuda.is_available():
         return "torch sees no GPU"
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
