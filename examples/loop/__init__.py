@@ -1,0 +1,1 @@
+"""DeCE in plain PyTorch loops."""
