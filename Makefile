@@ -9,7 +9,7 @@ SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || ech
 DATA ?=
 export TEMPER_HOME ?= ./var
 
-.PHONY: help demo serve test check clean
+.PHONY: help demo serve test check bench clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: check ## Everything that CI asks but the slow lane: checks, then the test 
 
 check: $(VENV)/ready ## Lint, format, types, import boundaries
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: $(VENV)/ready ## Measure DeCE's time and memory, rewrite docs/benchmarks.md (BENCH_ARGS="--only head")
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove the environment and the embedded state
 	rm -rf $(VENV) .venv-openai-* var
