@@ -36,8 +36,9 @@ class GeneralisedCrossEntropyRows:
         log_p_t = log_p_NV.gather(1, at).squeeze(1)
         p_NV = torch.exp(log_p_NV, out=logits_NV).scatter_(1, at, 0.0)
         others = p_NV.sum(dim=-1)
+        # log1p and expm1 keep the digits of a small loss.
+        log_p_t = torch.where(others < 0.5, torch.log1p(-others), log_p_t)
         gate = torch.exp(self.q * log_p_t)
-        # expm1 keeps the digits of a small loss.
         loss = -torch.expm1(self.q * log_p_t) / self.q
         pull = gate * others
         p_NV.mul_((scale_N * gate)[:, None]).scatter_(1, at, (-scale_N * pull)[:, None])

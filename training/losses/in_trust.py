@@ -27,7 +27,7 @@ class InTrustRows:
     delta: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.cross_entropy_weight < 0.0 or self.distrust_weight < 0.0:
+        if not (self.cross_entropy_weight >= 0.0 and self.distrust_weight >= 0.0):
             raise ValueError("the weights of In-trust must not be negative")
         if not 0.0 <= self.delta < 1.0:
             raise ValueError(f"delta={self.delta} must lie in [0, 1)")

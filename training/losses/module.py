@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from training.losses.backend import Backend
+from training.losses.dece import DeceRows
 from training.losses.dece import Mode
 from training.losses.dece import Spread
 from training.losses.eager import eager
@@ -34,6 +35,8 @@ class _Scheduled(nn.Module):
         **options: Unpack[RowOptions],
     ) -> None:
         super().__init__()
+        # Says what is wrong with them now, not in the first step.
+        DeceRows(alpha=1.0, label_smoothing=label_smoothing, mode=mode, spread=spread)
         self.schedule = AlphaSchedule(alpha_base=alpha_base, kind=schedule, span=span)
         self._fixed: dict[str, Any] = {
             "label_smoothing": label_smoothing,

@@ -6,6 +6,7 @@ user's cache under a name that depends on the source, the compiler and the proce
 update nor a home directory shared between machines can load the wrong one.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -42,7 +43,7 @@ ROWS_PER_TASK = 16
 
 
 class KernelUnavailable(RuntimeError):  # noqa: N818
-    """The native kernel cannot be had on this machine; the message says why."""
+    """A kernel cannot be had on this machine or for this device; the message says why."""
 
 
 def _compiler() -> str:
@@ -92,8 +93,20 @@ def _compile(compiler: str, target: Path) -> None:
             raise KernelUnavailable(f"{compiler} did not run: {error}") from error
         if done.returncode != 0:
             raise KernelUnavailable(f"{compiler} failed: {done.stderr.strip()[-500:]}")
+        # Half a library would end the process that loads it: all of it is on the disk before it has its name.
+        with built.open("rb") as written:
+            os.fsync(written.fileno())
         # Whoever compiles at the same time writes the same bytes; the last rename wins.
         built.replace(target)
+
+
+def _load(compiler: str, target: Path) -> ctypes.CDLL:
+    """The kernel in the cache; compiled where there is none, or where a crash left an empty one."""
+    if target.exists():
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(target))
+    _compile(compiler, target)
+    return ctypes.CDLL(str(target))
 
 
 @functools.cache
@@ -104,9 +117,7 @@ def _library() -> ctypes.CDLL | str:
         parts = (SOURCE.read_text(), compiler, *FLAGS, _processor(), platform.machine())
         name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
         target = _cache() / f"rows-{name}.so"
-        if not target.exists():
-            _compile(compiler, target)
-        library = ctypes.CDLL(str(target))
+        library = _load(compiler, target)
     except (KernelUnavailable, OSError) as error:
         return str(error)
     pointer, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double

@@ -175,7 +175,7 @@ static struct row blended_row(float *z, int64_t v, int64_t t, float scale, const
   float inverse = (float)(1.0 / sum), k = b->off > 0.0 ? (float)(b->alpha / base) : 0.0f, floor = (float)b->floor;
   struct row out = {0.0, 0.0, others};
   if (b->off == 0.0) {
-    out.loss = b->floor > 0.0 ? -log(blend_t) : -log1p(-b->alpha * others);
+    out.loss = b->floor > 0.0 || others >= 0.5 ? -log(blend_t) : -log1p(-b->alpha * others);
     row_scale(z, v, (float)(scale * w_t / sum), 0.0f);
   } else {
     if (floor > 0.0f) {

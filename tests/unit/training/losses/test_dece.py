@@ -113,6 +113,15 @@ def test_a_loss_near_zero_keeps_its_digits_without_smoothing(backend: str) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_weight_next_to_one_keeps_a_hopeless_targets_loss(backend: str) -> None:
+    logits = torch.tensor([[-33.0, 0.0, -1.0], [-36.0, 0.0, -9.0], [-60.0, 0.0, -9.0]])
+    targets = torch.tensor([0, 0, 0])
+    result, _ = rows_of(backend, logits, targets, alpha=1 - 2.0**-49, label_smoothing=0.0)
+    truth = transcription("exact")(logits, targets, alpha=1 - 2.0**-49, smoothing=0.0)
+    torch.testing.assert_close(result.loss.double(), truth, rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("smoothing", [1e-12, 1e-30, 1e-44])
 def test_vanishing_smoothing_still_blends(backend: str, smoothing: float) -> None:
     logits, targets = random_rows(3)
