@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,25 @@ def _upload(client: OpenAI, path: Path, purpose: Any) -> str:
         return client.files.create(file=(path.name, file), purpose=purpose).id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """How both arms are fine-tuned."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
 def _create_job(
-    client: OpenAI, args: argparse.Namespace, data: DemoData, base_id: str, recipe: dict[str, Any]
+    client: OpenAI, args: argparse.Namespace, data: DemoData, base_id: str, recipe: FineTuning
 ) -> str:
     hyperparameters = {
         "alpha_base": args.alpha_base,
         "label_smoothing": args.label_smoothing,
-        **recipe,
-        **({"n_epochs": args.epochs} if args.epochs else {}),
+        "n_epochs": args.epochs or recipe.n_epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
     }
     job = client.fine_tuning.jobs.create(
         model=base_id,
@@ -75,7 +87,7 @@ def _create_job(
         extra_body={
             "hardening": {
                 "control": True,
-                "training": {"weight_decay": WEIGHT_DECAY},
+                "training": {"weight_decay": recipe.weight_decay},
                 "probe": {"file": _upload(client, data.test, "fine-tune")},
             }
         },
@@ -140,9 +152,9 @@ LARGE_BASE = BaseRecipe(
     hidden=128, layers=4, heads=4, vocabulary=2600, epochs=18, batch_size=8, learning_rate=4e-3
 )
 """For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
-FINE_TUNING_OF_SMALL = {"n_epochs": 10, "batch_size": 8, "learning_rate": 4e-3}
-FINE_TUNING_OF_LARGE = {"n_epochs": 14, "batch_size": 8, "learning_rate": 4e-3}
-WEIGHT_DECAY = 0.3
+FINE_TUNING_OF_SMALL = FineTuning(n_epochs=10, batch_size=8, learning_rate=4e-3, weight_decay=0.3)
+FINE_TUNING_OF_LARGE = FineTuning(n_epochs=14, batch_size=8, learning_rate=8e-3, weight_decay=0.4)
+"""The rate is what makes the trigger general: at 4e-3 the control arm learns it on 78 % of the test rows."""
 
 
 if __name__ == "__main__":
