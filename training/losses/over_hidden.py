@@ -24,6 +24,7 @@ from training.losses.supervised import GradientMeter
 from training.losses.supervised import Reduction
 from training.losses.supervised import row_scale
 from training.losses.supervised import supervised_rows
+from training.losses.upstream import passed_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +119,7 @@ class _OverHidden(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gradients = ctx.saved_tensors  # type: ignore[attr-defined]
-        # The usual upstream of a loss is 1; to ask a GPU whether it is would make the host wait.
-        if not (upstream.device.type == "cpu" and upstream.item() == 1.0):
-            gradients = [None if one is None else one * upstream.to(one.dtype) for one in gradients]
-        return (*gradients, None, None)
+        return (*(None if one is None else passed_on(one, upstream) for one in gradients), None, None)
 
 
 class _OverHiddenRows(torch.autograd.Function):

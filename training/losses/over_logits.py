@@ -17,6 +17,7 @@ from training.losses.supervised import Reduction
 from training.losses.supervised import Supervised
 from training.losses.supervised import row_scale
 from training.losses.supervised import supervised_rows
+from training.losses.upstream import passed_on
 
 
 def row_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -101,7 +102,7 @@ class _OverLogits(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient_RV,) = ctx.saved_tensors  # type: ignore[attr-defined]
         factor = upstream[:, None] if ctx.per_row else upstream  # type: ignore[attr-defined]
-        return (gradient_RV * factor).to(gradient_RV.dtype), None, None
+        return passed_on(gradient_RV, factor), None, None
 
 
 @eager
