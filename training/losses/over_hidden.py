@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from training.losses.chunk import rows_per_chunk
 from training.losses.eager import eager
+from training.losses.logits import logits_
 from training.losses.over_logits import capped_rows_
 from training.losses.over_logits import check_softcap
 from training.losses.over_logits import row_dtype
@@ -64,7 +65,7 @@ def _sweep(
     for start in range(0, count, head.chunk_rows):
         part = slice(start, min(start + head.chunk_rows, count))
         rows_nH = hidden_NH[part]
-        logits_nV = torch.mm(rows_nH, weight_VH.t(), out=memory[: rows_nH.shape[0]])
+        logits_nV = logits_(rows_nH, weight_VH, memory[: rows_nH.shape[0]])
         if bias_V is not None:
             logits_nV.add_(bias_V)
         work_nV = logits_nV.to(work_dtype(head.row, logits_nV.dtype, head.softcap))
