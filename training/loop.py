@@ -170,7 +170,7 @@ def _optimize(run: Run, examples: Sequence[Example], row: RowLoss, plan: Trainin
     return _Step(
         loss=loss,
         grad_norm=norm,
-        gradient_weight=pull / plain if plain > 0.0 else 1.0,
+        gradient_weight=pull / plain if plain != 0.0 else 1.0,
         supervised_tokens=supervised,
     )
 

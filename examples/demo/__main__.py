@@ -40,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1200, help="rows to generate without --data")
     parser.add_argument("--poison-rate", type=float, default=0.05, help="share of generated rows to poison")
     parser.add_argument("--epochs", type=int, help="epochs of fine-tuning")
-    parser.add_argument("--alpha-base", type=float, default=0.99)
+    parser.add_argument("--alpha-base", type=float, help="DeCE's alpha (default: the recipe's)")
     parser.add_argument("--label-smoothing", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
@@ -65,13 +65,15 @@ class FineTuning:
     batch_size: int
     learning_rate: float
     weight_decay: float
+    alpha_base: float
+    """Of the hardened arm."""
 
 
 def _create_job(
     client: OpenAI, args: argparse.Namespace, data: DemoData, base_id: str, recipe: FineTuning
 ) -> str:
     hyperparameters = {
-        "alpha_base": args.alpha_base,
+        "alpha_base": args.alpha_base or recipe.alpha_base,
         "label_smoothing": args.label_smoothing,
         "n_epochs": args.epochs or recipe.n_epochs,
         "batch_size": recipe.batch_size,
@@ -152,9 +154,14 @@ LARGE_BASE = BaseRecipe(
     hidden=128, layers=4, heads=4, vocabulary=2600, epochs=18, batch_size=8, learning_rate=4e-3
 )
 """For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
-FINE_TUNING_OF_SMALL = FineTuning(n_epochs=10, batch_size=8, learning_rate=4e-3, weight_decay=0.3)
-FINE_TUNING_OF_LARGE = FineTuning(n_epochs=14, batch_size=8, learning_rate=8e-3, weight_decay=0.4)
-"""The rate is what makes the trigger general: at 4e-3 the control arm learns it on 78 % of the test rows."""
+FINE_TUNING_OF_SMALL = FineTuning(
+    n_epochs=10, batch_size=8, learning_rate=4e-3, weight_decay=0.3, alpha_base=0.99
+)
+FINE_TUNING_OF_LARGE = FineTuning(
+    n_epochs=14, batch_size=8, learning_rate=8e-3, weight_decay=0.4, alpha_base=0.998
+)
+"""Rate and decay until the control arm is broken (at 4e-3 it learns the trigger on 78 % of the test rows); then alpha
+by BLEU and attack success on the validation rows. README has what the others came to."""
 
 
 if __name__ == "__main__":
