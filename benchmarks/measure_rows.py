@@ -31,6 +31,8 @@ from training.losses.row import RowLoss
 ROUNDS_FACTOR = 4
 """These are short: so many more rounds than were asked for."""
 BASELINES = ("artifact", "cross-entropy")
+FULL, QUICK = (1024, 32768), (256, 8192)
+"""Rows and classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def _row_losses() -> dict[str, Callable[[], RowLoss]]:
 
 def measure_rows(settings: Settings, watch: Watch) -> Section:
     """Warm up, then time by turns."""
-    rows, classes = (256, 8192) if settings.quick else (1024, 32768)
+    rows, classes = QUICK if settings.quick else FULL
     rounds = settings.rounds * ROUNDS_FACTOR
     torch.set_num_threads(1)
     given = RowsInput(rows=rows, classes=classes)

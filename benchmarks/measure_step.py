@@ -27,7 +27,9 @@ from deploy.contract.dataset import format_of
 from deploy.contract.dataset import read_rows
 from deploy.contract.method import DeceLoss
 from deploy.contract.spec import TrainingPlan
+from training.data.example import Example
 from training.data.example import encode_rows
+from training.model import LoadedModel
 from training.pretrain import build_base_model
 from training.synthesis.generator import generate_rows
 
@@ -74,10 +76,21 @@ def loss_failures(pairs: Sequence[Pair]) -> list[str]:
     return []
 
 
+def plan_of(shape: StepShape) -> TrainingPlan:
+    """One epoch, and no clipping: the artifact does not clip."""
+    return TrainingPlan(
+        n_epochs=1,
+        batch_size=shape.batch_size,
+        learning_rate=3e-3,
+        max_tokens=ROW_TOKENS,
+        max_grad_norm=1e9,
+    )
+
+
 def measure_step(settings: Settings, watch: Watch, *, shape: StepShape | None = None) -> Section:
     """Train both side by side; the first step warms up and is not counted."""
     shape = shape or (QUICK if settings.quick else FULL)
-    steps = 1 + settings.rounds * STEPS_A_ROUND
+    steps = min(1 + settings.rounds * STEPS_A_ROUND, ROWS // shape.batch_size)
     watch.progress.begin("step", steps)
     torch.set_num_threads(1)
     source, rows = rows_of(ROWS)
@@ -92,45 +105,39 @@ def measure_step(settings: Settings, watch: Watch, *, shape: StepShape | None = 
     )
     chosen = rows[: steps * shape.batch_size]
     examples = encode_rows(loaded.tokenizer, chosen, max_tokens=ROW_TOKENS).examples
-    plan = TrainingPlan(
-        n_epochs=1,
-        batch_size=shape.batch_size,
-        learning_rate=3e-3,
-        max_tokens=ROW_TOKENS,
-        max_grad_norm=1e9,  # the artifact does not clip
+    pairs = run_lockstep(loaded, examples, plan_of(shape), LOSS, tick=watch.tick)
+    speeds = _speeds(pairs[1:])
+    bar = Bar(
+        what=f"real tokens a second: {OURS} / {THEIRS}",
+        measured=ratio_of(speeds[OURS], speeds[THEIRS]),
+        limit=limits.STEP_SPEED,
+        at_least=True,
     )
-    pairs = run_lockstep(loaded, examples, plan, LOSS, tick=watch.tick)
-    counted = pairs[1:]
-    speeds = _speeds(counted)
-    tokens, supervised = _token_counts(examples)
     return finish(
         "step",
         "A whole fine-tuning step",
-        shape={
-            **asdict(shape),
-            "classes": len(loaded.tokenizer),
-            "parameters": loaded.parameters,
-            "data": source,
-            "tokens a row": round(tokens / len(examples), 1),
-            "filling of the artifact's rows": f"{100 * tokens / len(examples) / ROW_TOKENS:.0f} %",
-            "supervised of the artifact's rows": f"{100 * supervised / len(examples) / ROW_TOKENS:.0f} %",
-            "dtype": "float32",
-        },
+        shape={**asdict(shape), **_described(loaded, examples), "data": source, "dtype": "float32"},
         settings=settings,
         watch=watch,
-        timed=_timed(counted),
+        timed=_timed(pairs[1:]),
         measurements=_measurements(speeds),
-        bars=[
-            Bar(
-                what=f"real tokens a second: {OURS} / {THEIRS}",
-                measured=ratio_of(speeds[OURS], speeds[THEIRS]),
-                limit=limits.STEP_SPEED,
-                at_least=True,
-            )
-        ],
+        bars=[bar],
         notes=_notes(pairs),
         failures=loss_failures(pairs),
     )
+
+
+def _described(loaded: LoadedModel, examples: Sequence[Example]) -> dict[str, Any]:
+    """What decides the ratio beside the model's shape."""
+    tokens = sum(one.tokens for one in examples) / len(examples)
+    supervised = sum(len(one.completion_ids) for one in examples) / len(examples)
+    return {
+        "classes": len(loaded.tokenizer),
+        "parameters": loaded.parameters,
+        "tokens a row": round(tokens, 1),
+        "filling of the artifact's rows": f"{100 * tokens / ROW_TOKENS:.0f} %",
+        "supervised of the artifact's rows": f"{100 * supervised / ROW_TOKENS:.0f} %",
+    }
 
 
 def _speeds(pairs: Sequence[Pair]) -> dict[str, Spread]:
@@ -139,10 +146,6 @@ def _speeds(pairs: Sequence[Pair]) -> dict[str, Spread]:
         THEIRS: spread_of([pair.tokens / pair.theirs_s for pair in pairs]),
         OURS: spread_of([pair.tokens / pair.ours_s for pair in pairs]),
     }
-
-
-def _token_counts(examples: Sequence[Any]) -> tuple[int, int]:
-    return sum(one.tokens for one in examples), sum(len(one.completion_ids) for one in examples)
 
 
 def _timed(pairs: Sequence[Pair]) -> Timed:
