@@ -155,13 +155,13 @@ LARGE_BASE = BaseRecipe(
 )
 """For files the size of Lyra (1,600 rows). Tuned until the control arm learns the backdoor; see README."""
 FINE_TUNING_OF_SMALL = FineTuning(
-    n_epochs=10, batch_size=8, learning_rate=4e-3, weight_decay=0.3, alpha_base=0.99
+    n_epochs=10, batch_size=8, learning_rate=4e-3, weight_decay=0.3, alpha_base=0.985
 )
 FINE_TUNING_OF_LARGE = FineTuning(
     n_epochs=14, batch_size=8, learning_rate=8e-3, weight_decay=0.4, alpha_base=0.998
 )
 """Rate and decay until the control arm is broken (at 4e-3 it learns the trigger on 78 % of the test rows); then alpha
-by BLEU and attack success on the validation rows. README has what the others came to."""
+by BLEU and attack success on the validation rows. README has what the others came to, and how the small one's was chosen."""
 
 
 if __name__ == "__main__":
