@@ -293,12 +293,13 @@ class TestLogs:
         """Summed before it is divided: between the least and the greatest of its steps."""
         logged = []
         for steps in (1, 7):
-            run = trainer(tiny_llama(), causal_rows, logging_steps=steps, learning_rate=1.0)
-            DeceForTrainer().attach(run)
+            run = trainer(tiny_llama(), causal_rows, num_train_epochs=2, logging_steps=steps)
+            DeceForTrainer(alpha_base=0.5).attach(run)
             run.train()
             logged.append([e["gradient_weight"] for e in run.state.log_history if "gradient_weight" in e])
-        assert len(logged[1]) == 1
-        assert min(logged[0]) < logged[1][0] < max(logged[0])
+        every, (first, second) = logged
+        assert min(every[:7]) < first < max(every[:7])
+        assert min(every[7:]) < second < max(every[7:]) < min(every[:7])
 
 
 class TestMistakes:
@@ -309,10 +310,14 @@ class TestMistakes:
         with pytest.raises(NotAttached, match=r"dece\.attach\(trainer\)"):
             run.train()
 
+    @pytest.mark.parametrize("trained", [False, True], ids=["new", "that has trained"])
     def test_a_loss_that_is_attached_to_another_trainer(
-        self, tiny_llama: Make, causal_rows: Rows, trainer: Make
+        self, tiny_llama: Make, causal_rows: Rows, trainer: Make, trained: bool
     ) -> None:
-        loss = DeceForTrainer().attach(trainer(tiny_llama(), causal_rows))
+        other = trainer(tiny_llama(), causal_rows)
+        loss = DeceForTrainer().attach(other)
+        if trained:
+            other.train()
         run = trainer(tiny_llama(), causal_rows, compute_loss_func=loss)
         with pytest.raises(NotAttached):
             run.train()
