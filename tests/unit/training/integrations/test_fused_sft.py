@@ -150,6 +150,14 @@ def test_logits_that_are_scaled_go_the_way_over_full_logits(tiny_llama: Make, sf
     assert run.compute_loss_func is loss
 
 
+def test_a_model_that_is_compiled_goes_the_way_over_full_logits(tiny_llama: Make, sft: Make) -> None:
+    """What is put into its forward would break the graph."""
+    run = sft(tiny_llama())
+    run.args.torch_compile = True
+    loss = DeceForTrainer().attach(run)
+    assert run.compute_loss_func is loss
+
+
 def test_a_trainer_with_its_own_loss_goes_the_way_over_full_logits(tiny_llama: Make, sft: Make) -> None:
     from trl import SFTTrainer
 
