@@ -23,6 +23,7 @@ from deploy.contract.dataset import read_rows
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import DeceLoss
 from deploy.contract.spec import TrainingPlan
+from training.checkpoints import KEPT
 from training.checkpoints import restore_files
 from training.checkpoints import write_files
 from training.data.example import encode_rows
@@ -98,10 +99,6 @@ def _plan(args: argparse.Namespace) -> TrainingPlan:
         precision=args.precision,
         seed=args.seed,
     )
-
-
-KEPT = 2
-"""Checkpoints kept: the newest may be the one that a full disk spoils."""
 
 
 def _checkpoint(run: Run, directory: Path) -> None:

@@ -24,6 +24,7 @@ from training.errors import InvalidInput
 from training.losses import GradientMeter
 from training.losses import RowLoss
 from training.losses import ScheduledLoss
+from training.losses import gradient_weight
 from training.model import LoadedModel
 from training.model import plain_model
 from training.parallel import Alone
@@ -170,7 +171,7 @@ def _optimize(run: Run, examples: Sequence[Example], row: RowLoss, plan: Trainin
     return _Step(
         loss=loss,
         grad_norm=norm,
-        gradient_weight=pull / plain if plain != 0.0 else 1.0,
+        gradient_weight=gradient_weight(pull, plain),
         supervised_tokens=supervised,
     )
 

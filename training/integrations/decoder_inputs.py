@@ -3,7 +3,7 @@
 from typing import Any
 
 from training.integrations.errors import UnsupportedModel
-from training.integrations.head import plain_model
+from training.model import plain_model
 
 NAMES = ("decoder_input_ids", "decoder_inputs_embeds")
 

@@ -20,8 +20,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from training.integrations.head import Head
-from training.integrations.head import plain_model
 from training.integrations.head import shifted
+from training.model import plain_model
 
 SCALES = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 """What architectures call a factor of their logits. Ours knows none; they take the way over the full logits."""

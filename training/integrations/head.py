@@ -13,6 +13,7 @@ from transformers.loss.loss_utils import LOSS_MAPPING
 
 from training.integrations.errors import UnsupportedModel
 from training.losses.supervised import IGNORE_INDEX
+from training.model import plain_model
 
 
 class Head(StrEnum):
@@ -43,11 +44,6 @@ _CAUSAL = frozenset(
         "ReformerModelWithLMHead",
     }
 )
-
-
-def plain_model(model: Any) -> Any:
-    """The transformers model inside a peft model; any other is itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def head_of(model: Any) -> Head:

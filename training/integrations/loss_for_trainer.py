@@ -31,6 +31,7 @@ from training.integrations.router import balancing_loss
 from training.integrations.settings import check_settings
 from training.losses import GradientMeter
 from training.losses import cross_entropy
+from training.losses import gradient_weight
 from training.losses.supervised import Reduction
 
 EvalLoss = Literal["training", "cross_entropy"]
@@ -233,9 +234,9 @@ class LossForTrainer(TrainerCallback):  # type: ignore[misc]
         # Trainer's own entry, which every process writes; others may be written by one process alone.
         if logs is None or not {"loss", "learning_rate"} <= logs.keys():
             return
-        pull, plain = _summed(self._meter.sums(), args.device)
+        sums = _summed(self._meter.sums(), args.device)
         self._meter = GradientMeter()
-        logs["gradient_weight"] = pull / plain if plain != 0.0 else 1.0
+        logs["gradient_weight"] = gradient_weight(*sums)
         # Trainer has copied the logs there before it asked its callbacks.
         state.log_history[-1]["gradient_weight"] = logs["gradient_weight"]
 

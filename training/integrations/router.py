@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from training.integrations.head import plain_model
+from training.model import plain_model
 
 
 def balancing_loss(outputs: Any, trainer: Any, *, normalised: bool) -> torch.Tensor | None:

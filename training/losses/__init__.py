@@ -17,6 +17,7 @@ from training.losses.over_logits import over_logits
 from training.losses.row import RowLoss
 from training.losses.schedule import AlphaSchedule
 from training.losses.supervised import GradientMeter
+from training.losses.supervised import gradient_weight
 
 __all__ = [
     "dece",
@@ -26,6 +27,7 @@ __all__ = [
     "AlphaSchedule",
     "blending_weight",
     "GradientMeter",
+    "gradient_weight",
     "cross_entropy",
     "label_smoothed_cross_entropy",
     "generalised_cross_entropy",

@@ -7,6 +7,7 @@ chunk's own memory. The gradients are ready when the forward ends; the backward 
 """
 
 from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch.autograd.function import FunctionCtx
@@ -144,13 +145,8 @@ class _OverHiddenRows(torch.autograd.Function):
     def backward(ctx: FunctionCtx, upstream_N: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden_NH, weight_VH, bias_V = ctx.saved_tensors  # type: ignore[attr-defined]
         kept: _Head = ctx.head  # type: ignore[attr-defined]
-        head = _Head(
-            row=kept.row,
-            targets_N=kept.targets_N,
-            softcap=kept.softcap,
-            chunk_rows=kept.chunk_rows,
-            meter=None,
-        )
+        # What the rows pulled was counted in the forward pass.
+        head = replace(kept, meter=None)
         gradients = _wanted(ctx.needs_input_grad[:3], hidden_NH, weight_VH, bias_V)  # type: ignore[attr-defined]
         _sweep(hidden_NH, weight_VH, bias_V, scale_N=upstream_N.contiguous(), head=head, gradients=gradients)
         return gradients.hidden_NH, gradients.weight_VH, gradients.bias_V, None, None

@@ -118,6 +118,11 @@ def row_scale(
     return ones / max(num_items_in_batch, 1)
 
 
+def gradient_weight(pull: float, plain: float) -> float:
+    """What the rows pull over what cross-entropy would on the same logits; 1 where nothing is left to pull."""
+    return pull / plain if plain != 0.0 else 1.0
+
+
 class GradientMeter:
     """Sums what the rows pull, over as many calls as wanted: the effective gradient weight of a step.
 
@@ -143,8 +148,7 @@ class GradientMeter:
         DeCE's falls with the epoch, down to 1/35 with ``alpha_base`` .8 in epoch 10: a schedule that
         looks converged may only be gated. 1 where nothing is left to pull.
         """
-        pull, plain = self.sums()
-        return pull / plain if plain != 0.0 else 1.0
+        return gradient_weight(*self.sums())
 
 
 class RowOptions(TypedDict, total=False):
