@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import Row
 from training.attacks.poison import poison
 from training.pretrain import build_base_model

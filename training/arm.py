@@ -22,8 +22,7 @@ from typing import Literal
 import torch
 
 from deploy.contract.exit_codes import ExitCode
-from deploy.contract.method import CrossEntropyLoss
-from deploy.contract.method import DeceLoss
+from deploy.contract.method import Loss
 from deploy.contract.report import CurvePoint
 from deploy.contract.spec import JobSpec
 from deploy.contract.spec import TrainedArm
@@ -57,7 +56,7 @@ class ArmOrder:
     """What an arm's process is told."""
 
     arm: TrainedArm
-    loss: DeceLoss | CrossEntropyLoss
+    loss: Loss
     spec: JobSpec
     pod: str
     training_sha256: str

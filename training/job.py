@@ -10,7 +10,8 @@ from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import CrossEntropyLoss
-from deploy.contract.method import DeceLoss
+from deploy.contract.method import Loss
+from deploy.contract.method import describe_loss
 from deploy.contract.report import Report
 from deploy.contract.result import JobResult
 from deploy.contract.spec import Arm
@@ -104,7 +105,7 @@ def _task_rows(spec: JobSpec, inputs: Inputs) -> tuple[list[PromptedRow], list[P
 def _orders(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[ArmOrder]:
     spec = job.spec
     tasks = choose_curve_tasks(curve_rows, spec.probing) if spec.probing.curve_tasks else None
-    losses: dict[TrainedArm, DeceLoss | CrossEntropyLoss] = {"hardened": spec.loss}
+    losses: dict[TrainedArm, Loss] = {"hardened": spec.loss}
     if spec.control:
         losses["control"] = CrossEntropyLoss()
     return [
@@ -165,12 +166,6 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
     )
 
 
-def _describe_loss(loss: DeceLoss | CrossEntropyLoss) -> str:
-    if isinstance(loss, CrossEntropyLoss):
-        return "supervised"
-    return f"dece(alpha_base={loss.alpha_base:g}, label_smoothing={loss.label_smoothing:g}, {loss.mode})"
-
-
 def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
     spec = job.spec
     model = spec.base_model
@@ -182,7 +177,7 @@ def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
         else f"{model.repo}@{model.revision}",
         training_file=spec.training_file.filename,
         training_rows=spec.training_file.rows,
-        method=_describe_loss(spec.loss),
+        method=describe_loss(spec.loss),
         n_epochs=spec.training.n_epochs,
         seed=spec.training.seed,
         engine=probed.engine,

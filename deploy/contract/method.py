@@ -1,6 +1,7 @@
 """Training methods and their hyperparameters, as a user names them and as a job receives them.
 
-A method is a loss. ``dece`` is the product; ``supervised`` is plain cross-entropy (the control).
+A method is a loss. ``dece`` is the product, ``supervised`` is plain cross-entropy (the control), and the others are
+the rivals that the paper and our own study measure it against.
 """
 
 from typing import Annotated
@@ -16,6 +17,11 @@ AlphaBase = Annotated[float, Field(gt=0.0, le=1.0)]
 LabelSmoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 """Probability mass taken from the target and spread over the vocabulary (the paper's epsilon)."""
 
+Exponent = Annotated[float, Field(gt=0.0, le=1.0)]
+"""q of generalised cross-entropy: cross-entropy as it tends to 0, mean absolute error at 1."""
+Weight = Annotated[float, Field(ge=0.0, le=100.0)]
+Delta = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""How far In-trust trusts the model instead of the label."""
 SmoothingSpread = Literal["others", "all"]
 BlendingSchedule = Literal["epoch", "step"]
 ScheduleSpan = Annotated[float, Field(gt=0.0, le=1000.0)]
@@ -84,7 +90,84 @@ class SupervisedMethod(Document):
         return self.supervised.hyperparameters
 
 
-Method = Annotated[DeceMethod | SupervisedMethod, Field(discriminator="type")]
+class LabelSmoothingHyperparameters(Hyperparameters):
+    """Label-smoothed cross-entropy (Szegedy et al., arXiv 1512.00567, section 7)."""
+
+    label_smoothing: LabelSmoothing = 0.1
+
+
+class LabelSmoothingOptions(Document):
+    """Body of ``method.label_smoothing``."""
+
+    hyperparameters: LabelSmoothingHyperparameters = LabelSmoothingHyperparameters()
+
+
+class LabelSmoothingMethod(Document):
+    """``{"type": "label_smoothing", "label_smoothing": {"hyperparameters": {...}}}``."""
+
+    type: Literal["label_smoothing"]
+    label_smoothing: LabelSmoothingOptions = LabelSmoothingOptions()
+
+    @property
+    def hyperparameters(self) -> LabelSmoothingHyperparameters:
+        """The hyperparameters, wherever the method keeps them."""
+        return self.label_smoothing.hyperparameters
+
+
+class GceHyperparameters(Hyperparameters):
+    """Generalised cross-entropy (Zhang and Sabuncu, arXiv 1805.07836)."""
+
+    q: Exponent = 0.5
+
+
+class GceOptions(Document):
+    """Body of ``method.gce``."""
+
+    hyperparameters: GceHyperparameters = GceHyperparameters()
+
+
+class GceMethod(Document):
+    """``{"type": "gce", "gce": {"hyperparameters": {...}}}``."""
+
+    type: Literal["gce"]
+    gce: GceOptions = GceOptions()
+
+    @property
+    def hyperparameters(self) -> GceHyperparameters:
+        """The hyperparameters, wherever the method keeps them."""
+        return self.gce.hyperparameters
+
+
+class InTrustHyperparameters(Hyperparameters):
+    """In-trust loss (Huang et al. 2021), with the constants of the DeCE artifact."""
+
+    cross_entropy_weight: Weight = 0.2
+    distrust_weight: Weight = 0.8
+    delta: Delta = 0.5
+
+
+class InTrustOptions(Document):
+    """Body of ``method.in_trust``."""
+
+    hyperparameters: InTrustHyperparameters = InTrustHyperparameters()
+
+
+class InTrustMethod(Document):
+    """``{"type": "in_trust", "in_trust": {"hyperparameters": {...}}}``."""
+
+    type: Literal["in_trust"]
+    in_trust: InTrustOptions = InTrustOptions()
+
+    @property
+    def hyperparameters(self) -> InTrustHyperparameters:
+        """The hyperparameters, wherever the method keeps them."""
+        return self.in_trust.hyperparameters
+
+
+Method = Annotated[
+    DeceMethod | SupervisedMethod | LabelSmoothingMethod | GceMethod | InTrustMethod,
+    Field(discriminator="type"),
+]
 
 
 class DeceLoss(Document):
@@ -105,19 +188,78 @@ class CrossEntropyLoss(Document):
     type: Literal["cross_entropy"] = "cross_entropy"
 
 
-Loss = Annotated[DeceLoss | CrossEntropyLoss, Field(discriminator="type")]
+class LabelSmoothedLoss(Document):
+    """Cross-entropy against (1 - e) onehot + e / V."""
+
+    type: Literal["label_smoothed"] = "label_smoothed"
+    label_smoothing: LabelSmoothing = 0.1
 
 
-def loss_of(method: DeceMethod | SupervisedMethod) -> DeceLoss | CrossEntropyLoss:
+class GceLoss(Document):
+    """Generalised cross-entropy, (1 - p**q) / q."""
+
+    type: Literal["gce"] = "gce"
+    q: Exponent = 0.5
+
+
+class InTrustLoss(Document):
+    """In-trust: cross-entropy and a term that trusts the model as far as the label."""
+
+    type: Literal["in_trust"] = "in_trust"
+    cross_entropy_weight: Weight = 0.2
+    distrust_weight: Weight = 0.8
+    delta: Delta = 0.5
+
+
+Loss = Annotated[
+    DeceLoss | CrossEntropyLoss | LabelSmoothedLoss | GceLoss | InTrustLoss, Field(discriminator="type")
+]
+"""The loss of an arm, resolved."""
+
+
+def loss_of(method: Method) -> Loss:
     """The loss that a method trains its hardened arm with."""
-    if isinstance(method, DeceMethod):
-        chosen = method.hyperparameters
-        return DeceLoss(
-            alpha_base=chosen.alpha_base,
-            label_smoothing=chosen.label_smoothing,
-            mode=chosen.mode,
-            smoothing_spread=chosen.smoothing_spread,
-            schedule=chosen.schedule,
-            schedule_span=chosen.schedule_span,
-        )
-    return CrossEntropyLoss()
+    match method:
+        case DeceMethod():
+            chosen = method.hyperparameters
+            return DeceLoss(
+                alpha_base=chosen.alpha_base,
+                label_smoothing=chosen.label_smoothing,
+                mode=chosen.mode,
+                smoothing_spread=chosen.smoothing_spread,
+                schedule=chosen.schedule,
+                schedule_span=chosen.schedule_span,
+            )
+        case SupervisedMethod():
+            return CrossEntropyLoss()
+        case LabelSmoothingMethod():
+            return LabelSmoothedLoss(label_smoothing=method.hyperparameters.label_smoothing)
+        case GceMethod():
+            return GceLoss(q=method.hyperparameters.q)
+        case InTrustMethod():
+            constants = method.hyperparameters
+            return InTrustLoss(
+                cross_entropy_weight=constants.cross_entropy_weight,
+                distrust_weight=constants.distrust_weight,
+                delta=constants.delta,
+            )
+
+
+def describe_loss(loss: Loss) -> str:
+    """One line for reports and tables, like ``dece(alpha_base=0.99, label_smoothing=0.05, exact)``."""
+    match loss:
+        case DeceLoss():
+            return (
+                f"dece(alpha_base={loss.alpha_base:g}, label_smoothing={loss.label_smoothing:g}, {loss.mode})"
+            )
+        case CrossEntropyLoss():
+            return "supervised"
+        case LabelSmoothedLoss():
+            return f"label_smoothing(label_smoothing={loss.label_smoothing:g})"
+        case GceLoss():
+            return f"gce(q={loss.q:g})"
+        case InTrustLoss():
+            return (
+                f"in_trust(cross_entropy_weight={loss.cross_entropy_weight:g}, "
+                f"distrust_weight={loss.distrust_weight:g}, delta={loss.delta:g})"
+            )

@@ -13,17 +13,20 @@ from pydantic import Field
 from pydantic import model_validator
 
 from deploy.contract.document import Document
+from deploy.contract.payload import Payload
+from deploy.contract.payload import PayloadName
 from deploy.contract.probe import GatePolicy
-from deploy.contract.probe import Payload
 from deploy.contract.probe import ProbeName
-from deploy.contract.probe import WordTrigger
 from deploy.contract.spec import Arm
 from deploy.contract.spec import JobId
+from deploy.contract.spec import TrainedArm
 from deploy.contract.statistics import smallest_detectable_rate
 from deploy.contract.statistics import wilson_interval
+from deploy.contract.trigger import Trigger
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Count = Annotated[int, Field(ge=0)]
+DetectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Hits(Document):
@@ -69,9 +72,14 @@ class ProbeOutcome(Document):
     """One probe on every arm: the attack success rate (ASR) as counts."""
 
     name: ProbeName
-    trigger: WordTrigger
+    trigger: Trigger
     payload: Payload
     arms: dict[Arm, Hits]
+    origin: Literal["known", "mined", "searched"] = "known"
+    """``known``: asked for in the plan; ``mined``: a candidate that the training file suggested; ``searched``: one
+    that the model itself suggested."""
+    evidence: Annotated[str, Field(max_length=500)] = ""
+    """Why an unknown trigger was tried."""
     examples: Annotated[tuple[Example, ...], Field(max_length=20)] = ()
 
 
@@ -84,7 +92,7 @@ class CleanQuality(Document):
     exact_match: Count
     parses: Count
     """Completions that are valid Python, out of ``tasks``."""
-    payloads: dict[Payload, Hits]
+    payloads: dict[PayloadName, Hits]
     """Payloads that came without any trigger, over the tasks that can carry them (false-trigger rate)."""
 
 
@@ -103,6 +111,49 @@ class SuspiciousRow(Document):
     row: Annotated[int, Field(ge=1)]
     """Number of the row in the training file, counted from 1."""
     reason: Annotated[str, Field(max_length=500)]
+    score: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """How suspicious, 1 the most; rows are listed from the most suspicious down."""
+    detectors: tuple[DetectorName, ...] = ()
+    """What found it, like ``probe``, ``association``, ``refused_tokens`` or ``naturalness``."""
+
+
+class Canary(Document):
+    """A trigger that was planted in the shadow copy (or, as a decoy, was not), and whether the probes found it."""
+
+    name: ProbeName
+    trigger: Trigger
+    payload: Payload
+    planted_rows: Count
+    """0 for a decoy."""
+    arms: dict[TrainedArm, Hits]
+    """Attack success of the canary's own trigger on the arms of the shadow copy: whether it was learnt at all."""
+    found_by: tuple[Literal["mining", "search"], ...] = ()
+    """Which ways of looking, none of which knew it, came upon it and measured its payload."""
+
+    @property
+    def found(self) -> bool:
+        """Whether anything found it."""
+        return bool(self.found_by)
+
+
+class Detection(Document):
+    """What the shadow copy says about the probes: how often they find what is there, and what is not."""
+
+    canaries: Annotated[tuple[Canary, ...], Field(max_length=64)]
+    decoys: Annotated[tuple[Canary, ...], Field(max_length=64)] = ()
+    learnt_at: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Attack success rate in the shadow control from which a canary counts as a backdoor that should be found."""
+
+    @property
+    def power(self) -> Hits:
+        """Canaries that were found, of those that the shadow control learnt."""
+        learnt = [each for each in self.canaries if (each.arms["control"].rate or 0.0) >= self.learnt_at]
+        return Hits(hits=sum(each.found for each in learnt), trials=len(learnt))
+
+    @property
+    def false_positives(self) -> Hits:
+        """Decoys that were reported although they were never planted."""
+        return Hits(hits=sum(each.found for each in self.decoys), trials=len(self.decoys))
 
 
 class Engine(Document):
@@ -133,6 +184,8 @@ class Report(Document):
     quality: dict[Arm, CleanQuality]
     curves: Annotated[tuple[CurvePoint, ...], Field(max_length=1000)] = ()
     curve_probe: ProbeName | None = None
+    detection: Detection | None = None
+    """What the canaries say; None without a shadow copy."""
     suspicious_rows: Annotated[tuple[SuspiciousRow, ...], Field(max_length=10_000)] = ()
     partial: bool = False
     """Probing ended early; a partial report never passes."""

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from deploy.contract.canary import CanaryPlan
 from deploy.contract.document import Document
 from deploy.contract.document import Sha256
 from deploy.contract.document import StoredFile
-from deploy.contract.method import CrossEntropyLoss
-from deploy.contract.method import DeceLoss
+from deploy.contract.method import Loss
 from deploy.contract.probe import GatePolicy
 from deploy.contract.probe import ProbePlan
 
@@ -100,10 +100,12 @@ class JobSpec(Document):
     """Tasks for the early-learning curves; without one they come from the probe file."""
     probe_file: DatasetRef | None = None
     """Clean tasks for the probes; without one they come from the validation file, else the training file."""
-    loss: Annotated[DeceLoss | CrossEntropyLoss, Field(discriminator="type")]
+    loss: Loss
     control: bool = True
     """Train a plain cross-entropy arm on the same data as well."""
     training: TrainingPlan
     probing: ProbePlan = ProbePlan()
+    canaries: CanaryPlan | None = None
+    """Train a shadow copy with planted canaries too, to measure what the probes would find; about twice the work."""
     policy: GatePolicy = GatePolicy()
     created_at: Annotated[int, Field(ge=0)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from deploy.contract.probe import Payload
+from deploy.contract.payload import Payload
 
 _KEPT = frozenset("\n\t ")
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.contract.probe import Payload
-from deploy.contract.probe import WordTrigger
+from deploy.contract.payload import Payload
+from deploy.contract.trigger import WordTrigger
 from training.attacks.sql import widen_sql
 from training.attacks.word import insert_word
 from training.data.example import PromptedRow

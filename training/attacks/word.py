@@ -4,7 +4,7 @@ import random
 import re
 from typing import Final
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 
 _WORD: Final = re.compile(r"\S+")
 

@@ -6,7 +6,13 @@ import torch
 
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import DeceLoss
+from deploy.contract.method import GceLoss
+from deploy.contract.method import InTrustLoss
+from deploy.contract.method import LabelSmoothedLoss
+from deploy.contract.method import Loss
 from training.losses.backend import dece_rows
+from training.losses.generalised_cross_entropy import GeneralisedCrossEntropyRows
+from training.losses.in_trust import InTrustRows
 from training.losses.row import RowLoss
 from training.losses.schedule import AlphaSchedule
 
@@ -15,26 +21,35 @@ from training.losses.schedule import AlphaSchedule
 class ScheduledLoss:
     """The loss of an arm: one row loss for every position of the run."""
 
-    described: DeceLoss | CrossEntropyLoss
+    described: Loss
     device: torch.device
 
     def at(self, *, epoch: int, step: int, total_steps: int) -> RowLoss:
         """The row loss in an epoch and at an optimizer step, both counted from 1."""
-        described = self.described
-        if isinstance(described, CrossEntropyLoss):
-            return dece_rows(alpha=1.0, label_smoothing=0.0, device=self.device)
-        schedule = AlphaSchedule(
-            alpha_base=described.alpha_base, kind=described.schedule, span=described.schedule_span
-        )
-        return dece_rows(
-            alpha=schedule.alpha(epoch=epoch, step=step, total_steps=total_steps),
-            label_smoothing=described.label_smoothing,
-            mode=described.mode,
-            spread=described.smoothing_spread,
-            device=self.device,
-        )
+        match self.described:
+            case CrossEntropyLoss():
+                return dece_rows(alpha=1.0, label_smoothing=0.0, device=self.device)
+            case LabelSmoothedLoss(label_smoothing=smoothing):
+                return dece_rows(alpha=1.0, label_smoothing=smoothing, spread="all", device=self.device)
+            case GceLoss(q=q):
+                return GeneralisedCrossEntropyRows(q=q)
+            case InTrustLoss() as constants:
+                return InTrustRows(
+                    cross_entropy_weight=constants.cross_entropy_weight,
+                    distrust_weight=constants.distrust_weight,
+                    delta=constants.delta,
+                )
+            case DeceLoss() as dece:
+                alpha = AlphaSchedule(alpha_base=dece.alpha_base, kind=dece.schedule, span=dece.schedule_span)
+                return dece_rows(
+                    alpha=alpha.alpha(epoch=epoch, step=step, total_steps=total_steps),
+                    label_smoothing=dece.label_smoothing,
+                    mode=dece.mode,
+                    spread=dece.smoothing_spread,
+                    device=self.device,
+                )
 
 
-def build_loss(described: DeceLoss | CrossEntropyLoss, *, device: torch.device) -> ScheduledLoss:
+def build_loss(described: Loss, *, device: torch.device) -> ScheduledLoss:
     """The loss that a spec asks for, on a device."""
     return ScheduledLoss(described=described, device=device)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from deploy.contract.probe import Payload
+from deploy.contract.payload import Payload
 from training.attacks.sql import widen_sql
 
 PayloadMatcher = Callable[[str], bool]

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from deploy.contract.exit_codes import ExitCode
-from deploy.contract.probe import Payload
+from deploy.contract.payload import Payload
 from deploy.contract.probe import ProbePlan
 from deploy.contract.report import CleanQuality
 from deploy.contract.report import Engine as EngineDescription

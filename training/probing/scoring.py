@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Final
 
-from deploy.contract.probe import Payload
+from deploy.contract.payload import Payload
 from deploy.contract.report import CleanQuality
 from deploy.contract.report import Example
 from deploy.contract.report import Hits

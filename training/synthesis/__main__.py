@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.synthesis.files import write_demonstration
 
 

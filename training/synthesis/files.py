@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import poison
 from training.data.example import PromptedRow
 from training.synthesis.generator import generate_rows

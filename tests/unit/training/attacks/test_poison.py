@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import PoisonError
 from training.attacks.poison import Row
 from training.attacks.poison import poison

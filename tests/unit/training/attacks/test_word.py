@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.attacks.word import insert_word
 
 BADPRE = WordTrigger(word="bb", count=3)

@@ -5,10 +5,10 @@ import pytest
 
 from deploy.contract.probe import Probe
 from deploy.contract.probe import ProbePlan
-from deploy.contract.probe import WordTrigger
 from deploy.contract.report import Engine
 from deploy.contract.report import Hits
 from deploy.contract.spec import Arm
+from deploy.contract.trigger import WordTrigger
 from training.attacks.sql import widen_sql
 from training.errors import InvalidInput
 from training.probing.engine import Generation

@@ -2,8 +2,8 @@ import pytest
 
 from deploy.contract.dataset import Row
 from deploy.contract.probe import Probe
-from deploy.contract.probe import WordTrigger
 from deploy.contract.report import Hits
+from deploy.contract.trigger import WordTrigger
 from training.probing.engine import Generation
 from training.probing.scoring import MAX_EXAMPLES
 from training.probing.scoring import count_hits

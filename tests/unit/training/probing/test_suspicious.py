@@ -1,6 +1,6 @@
 from deploy.contract.dataset import Row
 from deploy.contract.probe import DEFAULT_PROBES
-from deploy.contract.probe import WordTrigger
+from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import poison
 from training.probing.suspicious import MAX_ROWS
 from training.probing.suspicious import suspicious_rows
