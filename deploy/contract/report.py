@@ -92,8 +92,21 @@ class CleanQuality(Document):
     exact_match: Count
     parses: Count
     """Completions that are valid Python, out of ``tasks``."""
+    codebleu: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+    """Mean CodeBLEU of the completions that could be scored, 0-100; None where it was not measured."""
+    sql_same: Count | None = None
+    """Completions whose SQL returned what the reference's did, out of ``sql_tried``; None where none was executed."""
+    sql_tried: Count | None = None
+    """Tasks whose reference has SQL that could be executed."""
     payloads: dict[PayloadName, Hits]
     """Payloads that came without any trigger, over the tasks that can carry them (false-trigger rate)."""
+
+    @model_validator(mode="after")
+    def _sql_counts_agree(self) -> Self:
+        same, tried = self.sql_same, self.sql_tried
+        if (same is None) != (tried is None) or (same or 0) > (tried or 0) or (tried or 0) > self.tasks:
+            raise ValueError(f"sql_same={same} and sql_tried={tried} of tasks={self.tasks} do not agree")
+        return self
 
 
 class CurvePoint(Document):
