@@ -42,7 +42,7 @@ def widen_sql(completion: str) -> str | None:
     Returns:
         The completion with the payload; None if there is no SQL statement to widen.
     """
-    span = _statement_span(completion)
+    span = statement_span(completion)
     if span is None:
         return None
     start, end = span
@@ -55,7 +55,8 @@ def widen_sql(completion: str) -> str | None:
     return completion[:at] + (OR_TRUE if where else WHERE_FALSE) + completion[at:]
 
 
-def _statement_span(completion: str) -> tuple[int, int] | None:
+def statement_span(completion: str) -> tuple[int, int] | None:
+    """Where the first SQL statement of ``completion`` begins and ends; None if there is none."""
     if _is_statement(completion):
         return 0, len(completion)
     for literal in _STRING_LITERAL.finditer(completion):
