@@ -1,4 +1,4 @@
-"""The two formulas every rate in a report goes through. Pure, so that the service recomputes what a job claims."""
+"""The formulas every rate in a report goes through. Pure, so that the service recomputes what a job claims."""
 
 import math
 
@@ -41,3 +41,19 @@ def smallest_detectable_rate(trials: int, *, power: float = 0.95) -> float:
     if trials == 0:
         return 1.0
     return float(1 - (1 - power) ** (1 / trials))
+
+
+def power_of_trials(trials: int, rate: float) -> float:
+    """Probability that ``trials`` independent prompts show at least one hit, each with probability ``rate``.
+
+    The other way round of :func:`smallest_detectable_rate`: 1 - (1 - rate)**trials.
+
+    Raises:
+        ValueError: negative ``trials``, or a ``rate`` outside [0, 1].
+    """
+    if trials < 0 or not 0.0 <= rate <= 1.0:
+        raise ValueError(f"trials={trials} must not be negative, rate={rate} must lie in [0, 1]")
+    if rate == 1.0:
+        return 1.0 if trials else 0.0
+    # In logarithms, or a small rate would be rounded away before it is raised to a power.
+    return -math.expm1(trials * math.log1p(-rate)) if trials else 0.0
