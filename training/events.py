@@ -82,3 +82,9 @@ class EventWriter:
         self._segment += 1
         self._waiting.clear()
         self._flushed_at = time.monotonic()
+
+
+def open_events(store: ObjectStore, *, job_id: str, attempt: int, pod: str) -> EventWriter:
+    """The events of one start, written as often as its store bears."""
+    flush_every_s = 1.0 if store.uri.startswith("file:") else 5.0
+    return EventWriter(store, job_id=job_id, attempt=attempt, pod=pod, flush_every_s=flush_every_s)

@@ -1,8 +1,7 @@
 """From any exception to what its user is told and how the process exits."""
 
 import errno
-
-import torch
+import sys
 
 from deploy.contract.exit_codes import ExitCode
 from deploy.store.protocol import ObjectCorrupt
@@ -35,9 +34,15 @@ def _platform(error: Exception) -> tuple[ExitCode, str, str]:
             blame = (ExitCode.STORE_UNAVAILABLE, "store_unavailable", f"object store: {error}")
         case OSError() if error.errno in _FULL or "No space left" in str(error):
             blame = (ExitCode.DISK_FULL, "disk_full", f"the disk is full: {error}")
-        case MemoryError() | torch.OutOfMemoryError():
+        case _ if _is_out_of_memory(error):
             advice = "lower batch_size or hardening.training.max_tokens, or train an adapter"
             blame = (ExitCode.OUT_OF_MEMORY, "out_of_memory", f"out of memory: {advice}")
         case _:
             blame = (ExitCode.PLATFORM, "internal", f"{type(error).__name__}: {error}"[:2000])
     return blame
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # A scan runs without torch; only who has loaded it can meet its error.
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError if torch is None else (MemoryError, torch.OutOfMemoryError))

@@ -52,7 +52,8 @@ class Inputs:
     probe_file: Path | None
 
 
-def _fetch_dataset(store: ObjectStore, described: DatasetRef, path: Path) -> Path:
+def fetch_dataset(store: ObjectStore, described: DatasetRef, path: Path) -> Path:
+    """Copy a dataset to ``path``, every byte verified. Raises StoreError, OSError."""
     expected = StoredFile(name=path.name, size_bytes=described.size_bytes, sha256=described.sha256)
     store.fetch_file(described.key, path, expected)
     return path
@@ -125,7 +126,7 @@ def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
     data.mkdir(parents=True, exist_ok=True)
 
     def fetch_if_named(described: DatasetRef | None, name: str) -> Path | None:
-        return None if described is None else _fetch_dataset(store, described, data / name)
+        return None if described is None else fetch_dataset(store, described, data / name)
 
     base_dir = scratch / "models" / "base"
     base_model = _fetch_model(spec, base_dir)
@@ -133,7 +134,7 @@ def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
         base_dir=base_dir,
         base_model=base_model,
         architecture="encoder-decoder" if base_model.architecture == "encoder-decoder" else "decoder",
-        training_file=_fetch_dataset(store, spec.training_file, data / "training"),
+        training_file=fetch_dataset(store, spec.training_file, data / "training"),
         validation_file=fetch_if_named(spec.validation_file, "validation"),
         probe_file=fetch_if_named(spec.probe_file, "probe"),
     )

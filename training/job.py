@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.contract import layout
-from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
-from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import Loss
 from deploy.contract.method import describe_loss
@@ -18,7 +16,6 @@ from deploy.contract.spec import Arm
 from deploy.contract.spec import DatasetRef
 from deploy.contract.spec import JobSpec
 from deploy.contract.spec import TrainedArm
-from deploy.store.opening import locate
 from deploy.store.opening import open_store
 from deploy.store.protocol import ObjectStore
 from training.arm import ArmDone
@@ -29,18 +26,20 @@ from training.curve import choose_curve_tasks
 from training.data.example import PromptedRow
 from training.data.rows import load_rows
 from training.errors import Interrupted
-from training.errors import InvalidInput
 from training.errors import Superseded
 from training.events import EventWriter
+from training.events import open_events
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
 from training.probing.run import Probed
 from training.probing.run import probe_arms
+from training.process import Start
 from training.publish import commit
 from training.publish import join_metrics
 from training.publish import upload_bytes
 from training.publish import upload_model
 from training.publish import versions
+from training.spec import read_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,26 +55,14 @@ class Job:
     stop_asked: Callable[[], bool]
     started_at: float
 
+    @property
+    def failure_key(self) -> str:
+        """Where it says why it failed."""
+        return layout.failure_key(self.spec.job_id, self.spec.attempt, self.pod)
 
-def read_spec(uri: str, sha256: str) -> JobSpec:
-    """The spec at ``uri``, whose bytes must have this SHA-256.
-
-    Raises:
-        InvalidInput: other bytes, or not a spec.
-        StoreError: it cannot be read.
-    """
-    store, key = locate(uri)
-    data = store.get(key)
-    if sha256_hex(data) != sha256:
-        raise InvalidInput(
-            ExitCode.INPUT_CHANGED,
-            "input_changed",
-            f"the spec at {uri} is not the one that was accepted: its SHA-256 differs",
-        )
-    try:
-        return JobSpec.from_bytes(data)
-    except DocumentError as error:
-        raise InvalidInput(ExitCode.INVALID_SPEC, "invalid_spec", str(error)) from error
+    def run(self) -> None:
+        """As :func:`run_job`."""
+        run_job(self)
 
 
 def training_fingerprint(spec: JobSpec) -> str:
@@ -247,24 +234,18 @@ def run_job(job: Job) -> None:
     _publish(job, inputs, _report(job, probed, arms), arms, directories)
 
 
-def open_job(
-    *, spec_uri: str, spec_sha256: str, pod: str, scratch: Path, stop_asked: Callable[[], bool]
-) -> Job:
+def open_job(start: Start) -> Job:
     """Read the spec and open the store and the event stream."""
     started_at = time.time()
-    spec = read_spec(spec_uri, spec_sha256)
+    spec = read_spec(start.spec_uri, start.spec_sha256, JobSpec)
     store = open_store(spec.store_uri)
-    flush_every_s = 1.0 if store.uri.startswith("file:") else 5.0
-    events = EventWriter(
-        store, job_id=spec.job_id, attempt=spec.attempt, pod=pod, flush_every_s=flush_every_s
-    )
     return Job(
         spec=spec,
-        spec_sha256=spec_sha256,
+        spec_sha256=start.spec_sha256,
         store=store,
-        pod=pod,
-        scratch=scratch,
-        events=events,
-        stop_asked=stop_asked,
+        pod=start.pod,
+        scratch=start.scratch,
+        events=open_events(store, job_id=spec.job_id, attempt=spec.attempt, pod=start.pod),
+        stop_asked=start.stop_asked,
         started_at=started_at,
     )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deploy.contract.document import Document
 
-Phase = Literal["preparing", "training", "probing", "uploading", "committing"]
+Phase = Literal["preparing", "training", "probing", "scanning", "uploading", "committing"]
 
 
 class JobEvent(Document):
@@ -16,7 +16,8 @@ class JobEvent(Document):
 
     ``metrics`` events carry in ``data``: arm, epoch, n_epochs, step, total_steps, loss, learning_rate,
     tokens_per_second, grad_norm, gradient_weight, eta_s. ``curve`` data: arm, epoch, asr_hits, asr_trials, bleu.
-    ``checkpoint`` data: arm, step, epoch, prefix, train_loss.
+    ``checkpoint`` data: arm, step, epoch, prefix, train_loss. Probing and scanning count in ``metrics`` events
+    whose data are done and total.
     """
 
     sequence: Annotated[int, Field(ge=0)]

@@ -13,12 +13,21 @@ jobs/{job}/attempts/{n}/{pod}/models/{arm}/...   an ordinary Hugging Face direct
 jobs/{job}/attempts/{n}/{pod}/report.json
 jobs/{job}/attempts/{n}/{pod}/metrics.csv
 jobs/{job}/result.json                           the commit: one conditional PUT
+scans/{scan}/...                                 as a job, but for models, metrics and the report:
+scans/{scan}/attempts/{n}/{pod}/findings.json    suspicious rows
+scans/{scan}/attempts/{n}/{pod}/findings.csv     the same as a table
+
+A scan is a job without arms: wherever a function below takes the id of a job, that of a scan will do.
 """
 
+import re
 from typing import Final
 
 SEQUENCE_DIGITS: Final = 8
 """Numbers in keys are zero-padded so that a listing is in numeric order."""
+SCAN: Final = "scan-"
+"""How the id of a scan begins; the other jobs' ids begin with ``ftjob-``."""
+_NAME: Final = re.compile(r"(harden|scan)-([a-z0-9]{1,40})-([1-9][0-9]{0,5})")
 
 
 def file_key(file_id: str) -> str:
@@ -36,19 +45,24 @@ def base_model_prefix(base_model_id: str) -> str:
     return f"base_models/{base_model_id}/"
 
 
+def is_scan(job_id: str) -> bool:
+    """Whether an id names a scan, not a fine-tuning job."""
+    return job_id.startswith(SCAN)
+
+
 def job_prefix(job_id: str) -> str:
     """Prefix of everything that belongs to a job."""
-    return f"jobs/{job_id}/"
+    return f"{'scans' if is_scan(job_id) else 'jobs'}/{job_id}/"
 
 
 def attempts_prefix(job_id: str) -> str:
     """Prefix of all attempts of a job."""
-    return f"jobs/{job_id}/attempts/"
+    return f"{job_prefix(job_id)}attempts/"
 
 
 def attempt_prefix(job_id: str, attempt: int) -> str:
     """Prefix of one attempt."""
-    return f"jobs/{job_id}/attempts/{attempt}/"
+    return f"{attempts_prefix(job_id)}{attempt}/"
 
 
 def spec_key(job_id: str, attempt: int) -> str:
@@ -101,14 +115,34 @@ def metrics_key(job_id: str, attempt: int, pod: str) -> str:
     return f"{pod_prefix(job_id, attempt, pod)}metrics.csv"
 
 
+def findings_key(scan_id: str, attempt: int, pod: str) -> str:
+    """Suspicious rows as a scan found them."""
+    return f"{pod_prefix(scan_id, attempt, pod)}findings.json"
+
+
+def findings_table_key(scan_id: str, attempt: int, pod: str) -> str:
+    """The same in CSV."""
+    return f"{pod_prefix(scan_id, attempt, pod)}findings.csv"
+
+
 def result_key(job_id: str) -> str:
     """The commit of a job. At most one ever exists."""
-    return f"jobs/{job_id}/result.json"
+    return f"{job_prefix(job_id)}result.json"
 
 
 def job_name(job_id: str, attempt: int) -> str:
     """Deterministic name of a launched attempt: "already exists" means "done".
 
-    ``job_id`` is ``ftjob-`` and lower-case letters and digits, so this is a DNS label.
+    ``job_id`` is ``ftjob-`` or ``scan-`` and lower-case letters and digits, so this is a DNS label.
     """
+    if is_scan(job_id):
+        return f"{job_id}-{attempt}"
     return f"harden-{job_id.removeprefix('ftjob-')}-{attempt}"
+
+
+def job_of_name(name: str) -> tuple[str, int] | None:
+    """Job and attempt that the name of a launched attempt stands for; None for a name that is not ours."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    return ("ftjob-" if match[1] == "harden" else SCAN) + match[2], int(match[3])

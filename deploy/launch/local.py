@@ -1,4 +1,4 @@
-"""Attempts as supervised processes of this machine, a few at a time, the rest in a queue.
+"""Attempts as supervised processes of this machine, a few of each kind at a time, the rest in a queue.
 
 Below its root: ``runs/`` is a :class:`deploy.process.table.ProcessTable`; ``waiting/{number}-{name}.json`` are
 attempts that have not started, in order; ``stopped/{name}.json`` are those that were stopped before they could.
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from deploy.launch.environment import inherit
+from deploy.launch.protocol import MODULES
 from deploy.launch.protocol import Launch
 from deploy.launch.protocol import LaunchError
 from deploy.launch.protocol import Run
+from deploy.launch.protocol import RunKind
 from deploy.launch.protocol import RunPhase
 from deploy.process.record import read_record
 from deploy.process.record import write_record
@@ -34,6 +37,7 @@ DEADLINE_GRACE_S: Final = 30.0
 """A job that is told to stop writes a checkpoint first; the same as a pod's default."""
 CLOSE_GRACE_S: Final = 10.0
 POD_LABEL: Final = "pod"
+KIND_LABEL: Final = "kind"
 NEVER_STARTED: Final = 128 + signal.SIGTERM
 """What a process that is stopped at once would have said."""
 
@@ -44,9 +48,11 @@ class LocalLauncher:
     Args:
         root: of its state; one live launcher to a root.
         python: runs the jobs; has the ``training`` package.
-        max_running: attempts at a time; the others wait their turn.
+        max_running: attempts of jobs at a time; the others wait their turn.
+        max_running_scans: likewise of scans, which need not wait for a job to end.
         environment: what the allow-list of :mod:`deploy.launch.environment` picks from.
-        command: argv before ``--spec URI --sha256 HEX``; None is ``python -m training``.
+        command: argv of a job before ``--spec URI --sha256 HEX``; None is ``python -m training``.
+        scan_command: likewise of a scan; None is ``python -m training.scan``.
     """
 
     def __init__(
@@ -55,8 +61,10 @@ class LocalLauncher:
         *,
         python: str = sys.executable,
         max_running: int = 1,
+        max_running_scans: int = 1,
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
+        scan_command: Sequence[str] | None = None,
         new_pod: Callable[[], str] = lambda: f"pod-{uuid.uuid4().hex[:16]}",
     ) -> None:
         self._table = ProcessTable(root / "runs")
@@ -64,9 +72,10 @@ class LocalLauncher:
         self._stopped = root / "stopped"
         for directory in (self._waiting, self._stopped):
             directory.mkdir(mode=0o700, exist_ok=True)
-        self._max_running = max_running
+        self._places: dict[RunKind, int] = {"job": max_running, "scan": max_running_scans}
         self._environment = dict(os.environ if environment is None else environment)
-        self._command = tuple(command if command is not None else (python, "-m", "training"))
+        chosen: dict[RunKind, Sequence[str] | None] = {"job": command, "scan": scan_command}
+        self._commands = {kind: tuple(chosen[kind] or (python, "-m", MODULES[kind])) for kind in MODULES}
         self._new_pod = new_pod
         self._lock = threading.RLock()
 
@@ -97,9 +106,11 @@ class LocalLauncher:
                         exit_code=NEVER_STARTED,
                         reason="stopped before it started",
                     )
-                running = sum(run.phase is RunPhase.RUNNING for run in runs.values())
-                for before, name in enumerate(self._queue()):
-                    runs.setdefault(name, _pending(name, before + running))
+                before = self._running(processes)
+                for name, path in self._queue().items():
+                    kind = _order_of(path).kind
+                    runs.setdefault(name, _pending(name, kind, before[kind]))
+                    before[kind] += 1
             except (ProcessTableError, OSError) as error:
                 raise LaunchError(f"cannot observe: {error}") from error
             return runs
@@ -153,6 +164,7 @@ class LocalLauncher:
                 "spec_uri": order.spec_uri,
                 "spec_sha256": order.spec_sha256,
                 "deadline_s": order.deadline_s,
+                "kind": order.kind,
             },
         )
 
@@ -165,23 +177,30 @@ class LocalLauncher:
         """Start what there is room for. Returns whether anything was started."""
         if self._table.closed:
             return False
-        room = self._max_running - sum(p.phase is ProcessPhase.RUNNING for p in processes.values())
+        waiting = list(self._queue().values())
+        running = self._running(processes) if waiting else Counter()
         started = False
-        for path in list(self._queue().values())[: max(0, room)]:
-            waiting = read_record(path)
-            if waiting is None:
-                raise LaunchError(f"{path.name} cannot be read")
-            self._start(Launch(**waiting))
+        for path in waiting:
+            order = _order_of(path)
+            if running[order.kind] >= self._places[order.kind]:
+                continue
+            self._start(order)
             path.unlink()  # after the start: a crash in between starts nothing twice, the name is taken
+            running[order.kind] += 1
             started = True
         return started
+
+    def _running(self, processes: Mapping[str, SupervisedProcess]) -> Counter[str]:
+        """How many of each kind run."""
+        going_on = (name for name, each in processes.items() if each.phase is ProcessPhase.RUNNING)
+        return Counter(self._table.labels(name).get(KIND_LABEL, "job") for name in going_on)
 
     def _start(self, order: Launch) -> None:
         pod = self._new_pod()
         scratch = self._table.scratch(order.name)
         self._table.start(
             order.name,
-            [*self._command, "--spec", order.spec_uri, "--sha256", order.spec_sha256],
+            [*self._commands[order.kind], "--spec", order.spec_uri, "--sha256", order.spec_sha256],
             environment={
                 **inherit(self._environment, scratch=scratch),
                 "TEMPER_POD": pod,
@@ -189,7 +208,7 @@ class LocalLauncher:
             },
             grace_s=DEADLINE_GRACE_S,
             deadline_s=order.deadline_s,
-            labels={POD_LABEL: pod, "deadline_s": json.dumps(order.deadline_s)},
+            labels={POD_LABEL: pod, KIND_LABEL: order.kind, "deadline_s": json.dumps(order.deadline_s)},
         )
 
     def _stop_record(self, name: str) -> Path:
@@ -222,6 +241,14 @@ class LocalLauncher:
         return None
 
 
-def _pending(name: str, before: int) -> Run:
-    jobs = "1 job" if before == 1 else f"{before} jobs"
+def _order_of(path: Path) -> Launch:
+    """The attempt that waits there. Raises LaunchError."""
+    waiting = read_record(path)
+    if waiting is None:
+        raise LaunchError(f"{path.name} cannot be read")
+    return Launch(**waiting)
+
+
+def _pending(name: str, kind: RunKind, before: int) -> Run:
+    jobs = f"1 {kind}" if before == 1 else f"{before} {kind}s"
     return Run(name=name, phase=RunPhase.PENDING, reason=f"waiting for {jobs} before it")

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+from typing import Literal
 from typing import Protocol
+
+RunKind = Literal["job", "scan"]
+MODULES: Final[Mapping[RunKind, str]] = {"job": "training", "scan": "training.scan"}
+"""What a run of each kind executes: ``python -m MODULE --spec URI --sha256 HEX``."""
 
 
 class LaunchError(Exception):
@@ -26,11 +32,13 @@ class Launch:
     """An order to run one attempt. The process gets the spec's URI and hash and nothing else."""
 
     name: str
-    """``harden-{job}-{attempt}``; see :func:`deploy.contract.layout.job_name`."""
+    """``harden-{job}-{attempt}`` or ``scan-{scan}-{attempt}``; see :func:`deploy.contract.layout.job_name`."""
     spec_uri: str
     spec_sha256: str
     deadline_s: int
     """Wall-clock seconds after which it is stopped and counts as failed."""
+    kind: RunKind = "job"
+    """Decides what is run, and with what: a scan needs one processor and no GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """The end of a log, made safe to show: a child's output is data, never a terminal command."""
 
-import unicodedata
 from pathlib import Path
 from typing import Final
+
+from deploy.contract.plain_text import escape_controls
 
 TAIL_BYTES: Final = 64 * 1024
 """However long the log and its lines are, no more than this is read."""
@@ -20,22 +21,3 @@ def read_tail(path: Path, *, lines: int) -> str:
     # A progress bar redraws its line with \r: each redraw is shown as a line, none is hidden.
     text = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     return "\n".join(escape_controls(line) for line in text.split("\n")[-lines:]) if lines > 0 else ""
-
-
-def escape_controls(text: str) -> str:
-    r"""Show control, format, bidirectional and unassigned characters as ``\u{...}``; tabs stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(character if _harmless(character) else f"\\u{{{ord(character):x}}}" for character in text)
-
-
-def _harmless(character: str) -> bool:
-    return character == "\t" or unicodedata.category(character) not in {
-        "Cc",
-        "Cf",
-        "Cs",
-        "Co",
-        "Cn",
-        "Zl",
-        "Zp",
-    }

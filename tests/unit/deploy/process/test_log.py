@@ -1,9 +1,6 @@
 from pathlib import Path
 
-import pytest
-
 from deploy.process.log import TAIL_BYTES
-from deploy.process.log import escape_controls
 from deploy.process.log import read_tail
 
 
@@ -38,22 +35,3 @@ def test_redrawn_lines_are_shown_one_below_the_other(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_bytes(b"10 %\r20 %\r30 %\r\ndone\r\n")
     assert read_tail(log, lines=9).split("\n") == ["10 %", "20 %", "30 %", "done"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("a\tb", "a\tb"),
-        ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
-        ("\x1b[2J", "\\u{1b}[2J"),
-        ("nul\x00", "nul\\u{0}"),
-        ("c1\x9b31m", "c1\\u{9b}31m"),
-        ("bidi\u202eevil", "bidi\\u{202e}evil"),
-        ("zero\u200bwidth", "zero\\u{200b}width"),
-        ("line\u2028separator", "line\\u{2028}separator"),
-        ("größe 模型", "größe 模型"),
-    ],
-)
-def test_controls_are_shown_and_not_obeyed(text: str, shown: str) -> None:
-    assert escape_controls(text) == shown
