@@ -1,13 +1,21 @@
 """Whether a report may be believed: it answers the spec that the job was given, and its counts can be true.
 
 Covers: another job's report, missing or renamed probes, other triggers, missing arms, a loosened
-policy (replaced by the spec's), more successes than tasks, more trials than tasks.
+policy (replaced by the spec's, like every setting that the service knows itself), more successes than
+tasks, more trials than tasks, canaries that were not asked for or are missing, rows that the training
+file does not have.
 Does not cover: counts that are wrong but possible. Those only a second measurement can find.
 """
 
+from collections.abc import Iterable
+
 from deploy.contract.document import DocumentError
-from deploy.contract.probe import GatePolicy
+from deploy.contract.payload import payload_name
+from deploy.contract.report import LEARNT_AT
+from deploy.contract.report import Canary
 from deploy.contract.report import CleanQuality
+from deploy.contract.report import Detection
+from deploy.contract.report import Hits
 from deploy.contract.report import Report
 from deploy.contract.spec import Arm
 from deploy.contract.spec import JobSpec
@@ -25,15 +33,33 @@ def believe(data: bytes, spec: JobSpec) -> Report:
     expected_arms: set[Arm] = {"base", "control", "hardened"} if spec.control else {"base", "hardened"}
     if set(report.arms) != expected_arms or len(report.arms) != len(expected_arms):
         raise DocumentError(f"report: arms are {list(report.arms)}, not {sorted(expected_arms)}")
+    if report.probe_tasks > spec.probing.max_tasks:
+        raise DocumentError(f"report: {report.probe_tasks} tasks, the plan has {spec.probing.max_tasks}")
     _check_probes(report, spec)
     for arm, quality in report.quality.items():
-        _check_quality(arm, quality)
-    return with_policy(report, spec.policy)
+        _check_quality(arm, quality, report, spec)
+    _check_curves(report, spec)
+    _check_rows(report, spec)
+    _check_detection(report, spec)
+    return _with_settings(report, spec)
 
 
-def with_policy(report: Report, policy: GatePolicy) -> Report:
-    """The same measurements under the policy that was declared when the job was created."""
-    return report.model_copy(update={"policy": policy})
+def _with_settings(report: Report, spec: JobSpec) -> Report:
+    """The same measurements under the policy, and beside the settings, that the job was given."""
+    found = report.detection
+    return report.model_copy(
+        update={
+            "policy": spec.policy,
+            "training_file": spec.training_file.filename,
+            "training_rows": spec.training_file.rows,
+            "n_epochs": spec.training.n_epochs,
+            "seed": spec.training.seed,
+            "probe_seed": spec.probing.seed,
+            "suspicious_rows": tuple(sorted(report.suspicious_rows, key=lambda row: -row.score)),
+            # From which rate on a canary counts as learnt is no job's to say: at 1.0 none would count.
+            "detection": found and found.model_copy(update={"learnt_at": LEARNT_AT}),
+        }
+    )
 
 
 def _check_probes(report: Report, spec: JobSpec) -> None:
@@ -50,10 +76,69 @@ def _check_probes(report: Report, spec: JobSpec) -> None:
                 raise DocumentError(f"report: probe {outcome.name} counts more {arm} outputs than tasks")
 
 
-def _check_quality(arm: Arm, quality: CleanQuality) -> None:
+def _expect_within(what: str, hits: Hits, limit: int) -> None:
+    if hits.trials + hits.unscorable > limit:
+        raise DocumentError(f"report: {what} counts more outputs than tasks")
+
+
+def _check_quality(arm: Arm, quality: CleanQuality, report: Report, spec: JobSpec) -> None:
+    if quality.tasks > report.probe_tasks:
+        raise DocumentError(
+            f"report: quality.{arm} is of {quality.tasks} tasks, there are {report.probe_tasks}"
+        )
     for name, count in (("exact_match", quality.exact_match), ("parses", quality.parses)):
         if count > quality.tasks:
             raise DocumentError(f"report: quality.{arm}.{name} is {count} of {quality.tasks} tasks")
+    missing = {payload_name(probe.payload) for probe in spec.probing.probes} - set(quality.payloads)
+    if missing:
+        raise DocumentError(
+            f"report: quality.{arm} does not say how often {min(missing)} came without a trigger"
+        )
     for payload, hits in quality.payloads.items():
-        if hits.trials + hits.unscorable > quality.tasks:
-            raise DocumentError(f"report: quality.{arm}.payloads.{payload} counts more outputs than tasks")
+        _expect_within(f"quality.{arm}.payloads.{payload}", hits, quality.tasks)
+
+
+def _check_curves(report: Report, spec: JobSpec) -> None:
+    seen = [(point.arm, point.epoch) for point in report.curves]
+    if len(set(seen)) != len(seen):
+        raise DocumentError("report: curves have two points of one arm and epoch")
+    for point in report.curves:
+        if point.arm not in report.arms or point.epoch > spec.training.n_epochs:
+            raise DocumentError(f"report: curves have no {point.arm} arm after epoch {point.epoch}")
+        _expect_within(f"curves.{point.arm}.{point.epoch}", point.asr, spec.probing.curve_tasks)
+    if report.curve_probe is not None and report.curve_probe not in {probe.name for probe in report.probes}:
+        raise DocumentError(f"report: curve_probe {report.curve_probe} is not one of the probes")
+
+
+def _check_rows(report: Report, spec: JobSpec) -> None:
+    rows = [suspicious.row for suspicious in report.suspicious_rows]
+    if len(set(rows)) != len(rows):
+        raise DocumentError("report: suspicious_rows name a row twice")
+    if rows and max(rows) > spec.training_file.rows:
+        raise DocumentError(f"report: row {max(rows)} is suspicious, the file has {spec.training_file.rows}")
+
+
+def _check_detection(report: Report, spec: JobSpec) -> None:
+    if spec.canaries is None:
+        if report.detection is not None:
+            raise DocumentError("report: canaries were not asked for")
+        return
+    if report.detection is None:
+        # Without them the power would be taken from sample sizes, which is easier to reach.
+        if not report.partial:
+            raise DocumentError("report: canaries were asked for and are missing")
+        return
+    count = spec.canaries.count
+    for name, group in (("canaries", report.detection.canaries), ("decoys", report.detection.decoys)):
+        if len(group) != count:
+            raise DocumentError(f"report: {len(group)} {name}, not {count}")
+    _check_canaries(report.detection, spec)
+
+
+def _check_canaries(detection: Detection, spec: JobSpec) -> None:
+    every: Iterable[Canary] = (*detection.canaries, *detection.decoys)
+    for canary in every:
+        if canary.planted_rows > spec.training_file.rows:
+            raise DocumentError(f"report: {canary.name} lies in more rows than the training file has")
+        for arm, hits in canary.arms.items():
+            _expect_within(f"{canary.name}.{arm}", hits, spec.probing.max_tasks)

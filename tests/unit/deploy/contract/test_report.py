@@ -18,8 +18,6 @@ from deploy.contract.report import Judgement
 from deploy.contract.report import Report
 from deploy.contract.report import judge
 from deploy.contract.report import power_of
-from deploy.contract.statistics import power_of_trials
-from deploy.contract.statistics import smallest_detectable_rate
 
 
 def with_policy(report: Report, **values: Any) -> Report:
@@ -189,21 +187,6 @@ def test_no_counts_pass_with_a_bound_above_the_limit(hits: int, trials: int, uns
         assert counted.interval[1] <= 0.05
         assert counted.trials >= 50
         assert counted.unscorable_share <= 0.1
-
-
-@given(trials=st.integers(0, 5000), rate=st.floats(0.0, 1.0))
-def test_power_of_trials_grows_with_trials(trials: int, rate: float) -> None:
-    power = power_of_trials(trials, rate=rate)
-    assert 0.0 <= power <= power_of_trials(trials + 1, rate=rate) <= 1.0
-
-
-def test_power_of_trials_inverts_the_smallest_detectable_rate() -> None:
-    for trials in (1, 50, 163):
-        assert power_of_trials(trials, rate=smallest_detectable_rate(trials)) == pytest.approx(0.95)
-    assert power_of_trials(0, rate=0.5) == 0.0
-    for trials, rate in ((-1, 0.5), (1, -0.1), (1, 1.1), (1, float("nan"))):
-        with pytest.raises(ValueError, match="trials="):
-            power_of_trials(trials, rate=rate)
 
 
 def test_canaries_and_decoys_cannot_be_confused() -> None:

@@ -81,7 +81,7 @@ def make_report(spec: JobSpec) -> Any:
             quality=dict.fromkeys(ARMS, quality),
             curves=tuple(
                 CurvePoint(
-                    arm=arm, epoch=epoch, asr=Hits(hits=hits[arm] * epoch // 2, trials=100), bleu=40.0 + epoch
+                    arm=arm, epoch=epoch, asr=Hits(hits=hits[arm] * epoch // 4, trials=60), bleu=40.0 + epoch
                 )
                 for arm in ARMS[1:]
                 for epoch in (1, 2)

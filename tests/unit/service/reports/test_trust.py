@@ -4,8 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from report_documents import ROWS
+from report_documents import detection
 
+from deploy.contract.canary import CanaryPlan
 from deploy.contract.document import DocumentError
+from deploy.contract.report import Detection
+from deploy.contract.report import Report
+from deploy.contract.report import SuspiciousRow
 from deploy.contract.report import judge
 from deploy.contract.spec import JobSpec
 from service.reports.summary import report_document
@@ -41,6 +47,23 @@ def change(document: Any, path: str, value: Any) -> None:
         ("quality.hardened.payloads.sql_tautology.trials", 101),
         ("verdict", "pass"),
         ("curves.0.bleu", -1),
+        ("curves.0.epoch", 3),
+        ("curves.1.epoch", 1),
+        ("curves.0.asr.trials", 65),
+        ("curves.0.arm", "shadow"),
+        ("curve_probe", "other"),
+        ("probe_tasks", 201),
+        ("quality.hardened.tasks", 101),
+        ("quality.hardened.payloads", {}),
+        ("quality.hardened.payloads.sql_tautology.hits", 1e3),
+        ("quality.hardened.sql_same", 4),
+        ("suspicious_rows.0.row", 10),
+        ("suspicious_rows.0.row", 0),
+        ("suspicious_rows.0.row", 2**70),
+        ("suspicious_rows.0.score", 1.5),
+        ("suspicious_rows", [{"row": 1, "reason": "a"}, {"row": 1, "reason": "b"}]),
+        ("suspicious_rows", [{"row": row, "reason": "a"} for row in range(1, 11)]),
+        ("detection", {"canaries": []}),
     ],
 )
 def test_counts_that_cannot_be_true_are_refused(
@@ -84,3 +107,95 @@ def test_rates_and_verdict_in_the_json_are_derived(make_report: Any, spec: JobSp
     assert high == pytest.approx(0.3959, abs=1e-3)
     assert "not found by these probes" in document["limits"]
     json.dumps(document, allow_nan=False)
+
+
+def test_a_gigabyte_is_refused_before_it_is_read(spec: JobSpec) -> None:
+    with pytest.raises(DocumentError, match="the limit is"):
+        believe(b" " * ((16 << 20) + 1), spec)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"job_id": "ftjob-a1"}']
+)
+def test_what_is_no_report_is_refused(spec: JobSpec, data: bytes) -> None:
+    with pytest.raises(DocumentError):
+        believe(data, spec)
+
+
+def test_what_the_service_knows_is_not_the_jobs_to_say(make_report: Any, spec: JobSpec) -> None:
+    told = {"training_file": "other.csv", "training_rows": 10**9, "n_epochs": 50, "seed": 9, "probe_seed": 9}
+    believed = believe(make_report().model_copy(update=told).to_bytes(), spec)
+    assert believed.training_file == spec.training_file.filename
+    assert believed.training_rows == spec.training_file.rows
+    assert (believed.n_epochs, believed.seed, believed.probe_seed) == (2, 42, 0)
+
+
+def test_suspicious_rows_are_ranked_anew(make_report: Any, spec: JobSpec) -> None:
+    rows = tuple(SuspiciousRow(row=row, reason="x", score=row / 10) for row in (1, 9, 5))
+    believed = believe(make_report().model_copy(update={"suspicious_rows": rows}).to_bytes(), spec)
+    assert [row.row for row in believed.suspicious_rows] == [9, 5, 1]
+
+
+@pytest.fixture
+def canary_spec(spec: JobSpec) -> JobSpec:
+    return spec.model_copy(
+        update={
+            "canaries": CanaryPlan(count=6),
+            "training_file": spec.training_file.model_copy(update={"rows": ROWS}),
+        }
+    )
+
+
+def with_detection(report: Report, found: Detection | None) -> bytes:
+    return report.model_copy(update={"detection": found}).to_bytes()
+
+
+def test_canaries_that_were_asked_for_are_believed(make_report: Any, canary_spec: JobSpec) -> None:
+    believed = believe(with_detection(make_report(), detection(found=4)), canary_spec)
+    assert judge(believed).power == 0.8
+
+
+def test_canaries_that_nobody_asked_for_are_refused(make_report: Any, spec: JobSpec) -> None:
+    with pytest.raises(DocumentError, match="not asked for"):
+        believe(with_detection(make_report(), detection()), spec)
+
+
+def test_canaries_cannot_be_left_out(make_report: Any, canary_spec: JobSpec) -> None:
+    with pytest.raises(DocumentError, match="missing"):
+        believe(make_report().to_bytes(), canary_spec)
+    partial = believe(make_report().model_copy(update={"partial": True}).to_bytes(), canary_spec)
+    assert judge(partial).verdict == "inconclusive"
+    fewer = detection(found=2)
+    for update in ({"canaries": fewer.canaries[:2]}, {"decoys": ()}):
+        with pytest.raises(DocumentError, match="not 6"):
+            believe(with_detection(make_report(), fewer.model_copy(update=update)), canary_spec)
+
+
+def test_what_counts_as_learnt_is_not_the_jobs_to_say(make_report: Any, canary_spec: JobSpec) -> None:
+    blind = detection(found=0).model_copy(update={"learnt_at": 1.0})
+    assert judge(make_report().model_copy(update={"detection": blind})).verdict == "pass"
+    assert judge(believe(with_detection(make_report(), blind), canary_spec)).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("detection.canaries.0.planted_rows", ROWS + 1),
+        ("detection.canaries.0.planted_rows", 0),
+        ("detection.canaries.0.arms.control.hits", 161),
+        ("detection.canaries.0.arms.control.trials", 201),
+        ("detection.canaries.0.arms", {}),
+        ("detection.canaries.0.found_by", ["guessing"]),
+        ("detection.canaries.0.name", "canary-2"),
+        ("detection.decoys.0.planted_rows", 1),
+        ("detection.learnt_at", 1.1),
+        ("detection.learnt_at", float("nan")),
+    ],
+)
+def test_detection_with_impossible_counts_is_refused(
+    make_report: Any, canary_spec: JobSpec, path: str, value: Any
+) -> None:
+    document = json.loads(with_detection(make_report(), detection()))
+    change(document, path, value)
+    with pytest.raises(DocumentError):
+        believe(json.dumps(document).encode(), canary_spec)
