@@ -1,0 +1,73 @@
+"""Row triage: training rows that look planted, by every detector that can run, the most suspicious first."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Final
+
+from deploy.contract.probe import Probe
+from deploy.contract.report import SuspiciousRow
+from training.data.example import PromptedRow
+from training.defences.association import AssociationFilter
+from training.defences.row_filter import OnFilterProgress
+from training.defences.row_filter import Suspect
+from training.model import LoadedModel
+from training.probing.suspicious import suspicious_rows
+
+MAX_ROWS: Final = 10_000
+"""The report's own limit."""
+MAX_REASON: Final = 500
+"""Characters; the report's own limit."""
+
+
+def triage(
+    rows: Sequence[PromptedRow],
+    *,
+    known_probes: Sequence[Probe],
+    control: LoadedModel | None = None,
+    hardened: LoadedModel | None = None,
+    base: LoadedModel | None = None,
+    seed: int,
+    on_progress: OnFilterProgress,
+) -> tuple[SuspiciousRow, ...]:
+    """Rank the rows that look planted; one entry for each, with what every detector says about it.
+
+    Args:
+        rows: the training file, in its order.
+        known_probes: attacks whose own rows are looked for.
+        control: trained on exactly these rows with plain cross-entropy, where there is one.
+        hardened: trained on exactly these rows with DeCE, where there is one.
+        base: what both were trained from, where there is one.
+        seed: of whatever is random in it.
+        on_progress: steps done, steps in all, what is happening; may raise, to stop.
+    """
+    by_detector = {
+        "probe": [
+            Suspect(row=found.row, score=found.score, reason=found.reason)
+            for found in suspicious_rows(rows, known_probes)
+        ],
+        "association": AssociationFilter().examine(rows, seed=seed, on_progress=on_progress).suspects,
+    }
+    return merged(by_detector)
+
+
+def merged(by_detector: Mapping[str, Iterable[Suspect]]) -> tuple[SuspiciousRow, ...]:
+    """One entry for each row, the most suspicious first; what fits the report."""
+    seen: dict[int, list[tuple[str, Suspect]]] = {}
+    for detector, suspects in by_detector.items():
+        for suspect in suspects:
+            seen.setdefault(suspect.row, []).append((detector, suspect))
+    entries = [_entry(row, said) for row, said in seen.items()]
+    entries.sort(key=lambda entry: (-entry.score, -len(entry.detectors), entry.row))
+    return tuple(entries[:MAX_ROWS])
+
+
+def _entry(row: int, said: Sequence[tuple[str, Suspect]]) -> SuspiciousRow:
+    ordered = sorted(said, key=lambda each: -each[1].score)
+    reasons = list(dict.fromkeys(suspect.reason for _, suspect in ordered))
+    return SuspiciousRow(
+        row=row,
+        reason="; ".join(reasons)[:MAX_REASON],
+        score=max(suspect.score for _, suspect in said),
+        detectors=tuple(dict.fromkeys(detector for detector, _ in ordered)),
+    )
