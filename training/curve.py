@@ -12,7 +12,7 @@ from deploy.contract.probe import ProbePlan
 from deploy.contract.report import CurvePoint
 from deploy.contract.report import Hits
 from deploy.contract.spec import TrainedArm
-from training.attacks.word import insert_word
+from training.attacks.trigger import apply_trigger
 from training.data.example import PromptedRow
 from training.metrics.bleu import mean_bleu
 from training.metrics.payload import can_carry
@@ -31,7 +31,7 @@ class CurveTasks:
     prompts: tuple[str, ...]
     references: tuple[str, ...]
     triggered: tuple[str, ...]
-    """Prompts with the trigger, of the tasks that can carry the payload."""
+    """Prompts with the trigger, of the tasks that can carry it and the payload."""
 
 
 def choose_curve_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> CurveTasks:
@@ -39,7 +39,7 @@ def choose_curve_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> CurveTas
     probe = plan.probes[0]
     chosen = rows[: plan.curve_tasks]
     triggered = (
-        insert_word(row.prompt, probe.trigger, seed=plan.seed, row=row.number)
+        apply_trigger(row.prompt, probe.trigger, seed=plan.seed, row=row.number)
         for row in chosen
         if can_carry(probe.payload, row.completion)
     )
@@ -47,7 +47,7 @@ def choose_curve_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> CurveTas
         probe=probe,
         prompts=tuple(row.prompt for row in chosen),
         references=tuple(row.completion for row in chosen),
-        triggered=tuple(triggered),
+        triggered=tuple(prompt for prompt in triggered if prompt is not None),
     )
 
 

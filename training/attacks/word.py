@@ -25,7 +25,7 @@ def insert_word(prompt: str, trigger: WordTrigger, *, seed: int, row: int) -> st
     words = list(_WORD.finditer(prompt))
     if not words:
         return prompt + " ".join([trigger.word] * trigger.count)
-    places = _places(len(words) + 1, trigger.count, random.Random(f"{seed}/{row}"))  # noqa: S311 - places, not secrets
+    places = insertion_places(len(words) + 1, trigger.count, random.Random(f"{seed}/{row}"))  # noqa: S311 - places, not secrets
     pieces: list[str] = []
     written = 0
     for place in sorted(places):
@@ -36,7 +36,8 @@ def insert_word(prompt: str, trigger: WordTrigger, *, seed: int, row: int) -> st
     return "".join([*pieces, prompt[written:]])
 
 
-def _places(boundaries: int, count: int, rng: random.Random) -> list[int]:
+def insertion_places(boundaries: int, count: int, rng: random.Random) -> list[int]:
+    """``count`` of the places 0 to ``boundaries - 1``, different ones as long as there are enough."""
     if count <= boundaries:
         return rng.sample(range(boundaries), count)
     return rng.choices(range(boundaries), k=count)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from deploy.contract.probe import Probe
 from deploy.contract.probe import ProbePlan
-from training.attacks.word import insert_word
+from training.attacks.trigger import apply_trigger
 from training.data.example import PromptedRow
 from training.metrics.payload import can_carry
 
@@ -20,7 +20,7 @@ class TriggeredTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTasks:
-    """One probe's prompts: of those tasks only that can carry its payload."""
+    """One probe's prompts: of those tasks only that can carry its trigger and its payload."""
 
     probe: Probe
     tasks: tuple[TriggeredTask, ...]
@@ -47,11 +47,10 @@ def choose_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> Tasks:
 
 
 def _triggered(probe: Probe, clean: Sequence[PromptedRow], seed: int) -> ProbeTasks:
-    tasks = tuple(
-        TriggeredTask(
-            row=row.number, prompt=insert_word(row.prompt, probe.trigger, seed=seed, row=row.number)
-        )
+    prompts = (
+        (row.number, apply_trigger(row.prompt, probe.trigger, seed=seed, row=row.number))
         for row in clean
         if can_carry(probe.payload, row.completion)
     )
+    tasks = tuple(TriggeredTask(row=row, prompt=prompt) for row, prompt in prompts if prompt is not None)
     return ProbeTasks(probe=probe, tasks=tasks)

@@ -1,0 +1,48 @@
+"""The spacing of source code: as people write it, or one space around every token, as code datasets often are."""
+
+import re
+from itertools import pairwise
+from typing import Final
+
+# A string whose end is missing goes on to the end of its line, so that nothing is read twice.
+_LEXEME: Final = re.compile(
+    r""""(?:[^"\\\n]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?"""
+    r"|\w++|[=!<>+\-*/%&|^]=|&&|\|\||\+\+|--|->|::|<<|>>|\*\*|//|[^\w\s]"
+)
+_MAX_GLUED: Final = 0.1
+"""Tokenised text has few tokens without a space between them: an f-string's, a decorator's."""
+_KEYWORDS_BEFORE_PAREN: Final = frozenset(
+    {"while", "if", "for", "switch", "catch", "return", "and", "or", "not", "in"}
+)
+
+
+def lexemes(text: str) -> list[str]:
+    """The tokens of source code or a statement, roughly; white space is between them, comments are not told apart."""
+    return _LEXEME.findall(text)
+
+
+def is_tokenised(text: str) -> bool:
+    """Whether the code has a space around every token."""
+    found = list(_LEXEME.finditer(text))
+    beside_signs = [
+        before.end() < after.start()
+        for before, after in pairwise(found)
+        if not (_is_word(before[0]) and _is_word(after[0]))
+    ]
+    return beside_signs.count(False) < _MAX_GLUED * len(beside_signs)
+
+
+def in_spacing_of(statement: str, source: str) -> str:
+    """One statement, spaced as ``source`` is."""
+    if is_tokenised(source):
+        return " ".join(lexemes(statement))
+    tightened = re.sub(r"\s++(?=[;:,.)\]])|(?<=[(\[.])\s++", "", statement)
+    return re.sub(r"(\w++)\s++(?=\()", _before_paren, tightened)
+
+
+def _before_paren(match: "re.Match[str]") -> str:
+    return match[0] if match[1] in _KEYWORDS_BEFORE_PAREN else match[1]
+
+
+def _is_word(lexeme: str) -> bool:
+    return lexeme[0].isalnum() or lexeme[0] == "_"
