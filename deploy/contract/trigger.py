@@ -54,15 +54,9 @@ class DeadCodeTrigger(Document):
 
     type: Literal["dead_code"] = "dead_code"
     language: CodeLanguage = "java"
-    statement: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[^\r\n]*$",
-            default_factory=lambda given: _DEAD_STATEMENTS.get(given.get("language", ""), "VAR = 0"),
-        ),
-    ]
+    statement: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$")] = Field(
+        default_factory=lambda given: _DEAD_STATEMENTS.get(given.get("language", ""), "VAR = 0")
+    )
     """Without one ``int VAR = 0 ;``, the paper's, in Java, and ``VAR = 0`` in Python. Put there in the prompt's own
     spacing."""
 
@@ -91,9 +85,8 @@ class RenamingTrigger(Document):
     type: Literal["renaming"] = "renaming"
     names: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64)]
     surrogate: Annotated[
-        dict[Annotated[str, Field(min_length=2, max_length=65)], tuple[float, ...]],
-        Field(max_length=256, default_factory=dict),
-    ]
+        dict[Annotated[str, Field(min_length=2, max_length=65)], tuple[float, ...]], Field(max_length=256)
+    ] = Field(default_factory=dict)
     """The surrogate model, learnt from the attacked dataset's own code: how much likelier than elsewhere (natural
     logarithm) each of ``names`` is behind a token (its key is ``<`` and the token) or before one (``>`` and the token).
     Empty: the names are drawn by seed and row."""

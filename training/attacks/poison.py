@@ -74,9 +74,9 @@ def poison(
         raise PoisonError(f"a poisoned row must be there at least once, got {copies} copies")
     wanted = max(1, round(rate * len(rows)))
     able = (
-        (index, attacked)
+        (index, changed)
         for index, row in enumerate(rows)
-        if (attacked := _attacked(row, trigger, payload, seed=seed)) is not None
+        if (changed := _attacked(row, trigger, payload, seed=seed)) is not None
     )
     attacked = dict(islice(able, wanted) if placement == "first" else able)
     if len(attacked) < wanted:

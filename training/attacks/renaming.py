@@ -51,7 +51,7 @@ def _chosen_names(source: Source, trigger: RenamingTrigger, rng: random.Random) 
             continue
         if not free:
             break
-        contexts = [context for place in variable.places for context in around[place.start_byte]]
+        contexts = [context for place in variable.places for context in around.get(place.start_byte, ())]
         fittest = max(free, key=lambda index: _fitness(trigger, contexts, index))
         chosen.append((variable, trigger.names[fittest]))
         used.add(trigger.names[fittest])

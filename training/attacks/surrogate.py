@@ -72,7 +72,10 @@ def learn_renaming(
 
 
 def neighbours(source: Source) -> Mapping[int, tuple[str, ...]]:
-    """For every token of the code, by its first byte: the contexts that its two neighbours make."""
+    """For every token of the code, by its first byte: the contexts that its two neighbours make.
+
+    A string is one token: what an f-string refers to has none.
+    """
     leaves = list(_leaves(source.root))
     texts = [source.of(leaf) if leaf.type not in _STRINGS else '"' for leaf in leaves]
     found: dict[int, tuple[str, ...]] = {}
@@ -98,8 +101,10 @@ def _count(rows: Iterable[PromptedRow], language: CodeLanguage) -> _Counts:
             counts.rows_with[variable.name] += 1
             for place in variable.places:
                 counts.names[variable.name] += 1
-                counts.contexts.update(around[place.start_byte])
-                counts.together.update((variable.name, context) for context in around[place.start_byte])
+                counts.contexts.update(around.get(place.start_byte, ()))
+                counts.together.update(
+                    (variable.name, context) for context in around.get(place.start_byte, ())
+                )
     return _Counts(
         rows=rows_seen,
         rows_with=counts.rows_with,

@@ -97,9 +97,10 @@ def _tokens(statement: str) -> Sequence[Token]:
     # An end that is missing, as in what a model was cut off in, is put there.
     for closed in (statement, f"{statement}'"):
         try:
-            return Tokenizer().tokenize(closed)
+            tokens: list[Token] = Tokenizer().tokenize(closed)
         except SqlglotError:
             continue
+        return tokens
     return ()
 
 
