@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from deploy.contract.report import CurvePoint
 from deploy.contract.spec import Arm
 from service.reports import svg
+from service.reports.published import PublishedCurvePoint
 from service.reports.svg import Scale
 from service.reports.verdict import percent
 
@@ -30,18 +30,18 @@ class _Frame:
     height: float = 426.0
 
 
-_Value = Callable[[CurvePoint], float]
+_Value = Callable[[PublishedCurvePoint], float]
 
 
-def _asr_percent(point: CurvePoint) -> float:
+def _asr_percent(point: PublishedCurvePoint) -> float:
     return 100 * (point.asr.rate or 0.0)
 
 
-def _bleu(point: CurvePoint) -> float:
+def _bleu(point: PublishedCurvePoint) -> float:
     return point.bleu
 
 
-def draw_curves(curves: Sequence[CurvePoint], *, narrow: bool = False) -> Markup | None:
+def draw_curves(curves: Sequence[PublishedCurvePoint], *, narrow: bool = False) -> Markup | None:
     """Both panels, or None where there is nothing to draw: fewer than two epochs of any trained arm."""
     epochs = sorted({point.epoch for point in curves})
     if len(epochs) < 2:
@@ -61,7 +61,7 @@ def draw_curves(curves: Sequence[CurvePoint], *, narrow: bool = False) -> Markup
     return svg.figure(frame.width, frame.height, "Early learning", _describe(drawn), *parts)
 
 
-def _describe(drawn: dict[Arm, list[CurvePoint]]) -> str:
+def _describe(drawn: dict[Arm, list[PublishedCurvePoint]]) -> str:
     said = [
         f"{arm}: attack success {percent(points[-1].asr.rate)}, BLEU {points[-1].bleu:.1f} "
         f"after epoch {points[-1].epoch}"
@@ -71,7 +71,7 @@ def _describe(drawn: dict[Arm, list[CurvePoint]]) -> str:
 
 
 def _asr_panel(
-    frame: _Frame, across: Scale, drawn: dict[Arm, list[CurvePoint]], *, narrow: bool
+    frame: _Frame, across: Scale, drawn: dict[Arm, list[PublishedCurvePoint]], *, narrow: bool
 ) -> list[Markup]:
     # An epoch without a scorable output has no rate; drawing zero would be a claim.
     scored = {arm: [point for point in points if point.asr.trials] for arm, points in drawn.items()}
@@ -92,7 +92,7 @@ def _asr_panel(
 
 
 def _bleu_panel(
-    frame: _Frame, across: Scale, drawn: dict[Arm, list[CurvePoint]], *, narrow: bool
+    frame: _Frame, across: Scale, drawn: dict[Arm, list[PublishedCurvePoint]], *, narrow: bool
 ) -> list[Markup]:
     values = [point.bleu for points in drawn.values() for point in points]
     ticks = svg.nice_range(values, steps=3, floor=0.0, ceiling=100.0)
@@ -129,14 +129,14 @@ def _epoch_axis(frame: _Frame, across: Scale, epochs: Sequence[int], *, narrow: 
     return parts
 
 
-def _band(across: Scale, up: Scale, points: Sequence[CurvePoint], arm: Arm) -> Markup:
+def _band(across: Scale, up: Scale, points: Sequence[PublishedCurvePoint], arm: Arm) -> Markup:
     upper = [(across(point.epoch), up(100 * point.asr.interval[1])) for point in points]
     lower = [(across(point.epoch), up(100 * point.asr.interval[0])) for point in reversed(points)]
     return svg.element("path", {"d": svg.path_of([*upper, *lower], closed=True), "class": f"band {arm}"})
 
 
 def _lines(
-    frame: _Frame, across: Scale, up: Scale, drawn: dict[Arm, list[CurvePoint]], value: _Value
+    frame: _Frame, across: Scale, up: Scale, drawn: dict[Arm, list[PublishedCurvePoint]], value: _Value
 ) -> list[Markup]:
     parts = []
     for arm, points in drawn.items():
@@ -156,7 +156,7 @@ def _lines(
 def _end_labels(
     frame: _Frame,
     up: Scale,
-    drawn: dict[Arm, list[CurvePoint]],
+    drawn: dict[Arm, list[PublishedCurvePoint]],
     value: _Value,
     unit: str,
     *,

@@ -1,14 +1,12 @@
-"""The routes of reports: JSON for programs, one page for people."""
+"""The routes of reports: one document, in the format that is asked for."""
 
-from typing import Literal
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request
-from starlette.responses import HTMLResponse
 from starlette.responses import JSONResponse
 from starlette.responses import Response
 
-from deploy.contract.report import Report
 from deploy.store.protocol import ObjectMissing
 from service.context import Context
 from service.context import ContextDep
@@ -18,16 +16,21 @@ from service.jobs import repository
 from service.jobs.verification import BadResult
 from service.jobs.verification import load_report
 from service.jobs.verification import load_result
-from service.reports.page import render_page
-from service.reports.page import security_headers
-from service.reports.summary import report_document
+from service.reports.formats import FormatName
+from service.reports.formats import accepted
+from service.reports.formats import by_name
+from service.reports.formats import openapi_content
+from service.reports.formats import split_suffix
+from service.reports.provenance import provenance_of
+from service.reports.published import PublishedReport
+from service.reports.published import publish
+from service.reports.published import report_schema
 
 router = APIRouter(prefix="/reports", tags=["reports"])
-HTML_SUFFIX = ".html"
 
 
-def find_report(context: Context, job_id: str) -> Report:
-    """The believed report of a job that succeeded, read and checked again each time.
+def find_report(context: Context, job_id: str) -> PublishedReport:
+    """The report of a job that succeeded, read, checked and derived again each time.
 
     Raises:
         NotFound: there is no such job, or it has no report (yet).
@@ -40,36 +43,33 @@ def find_report(context: Context, job_id: str) -> Report:
     if row.status != "succeeded":
         raise NotFound(f"{job_id} is {row.status} and has no report.", code="report_not_ready")
     try:
-        return load_report(context.store, *load_result(context.store, job_id))
+        result, spec = load_result(context.store, job_id)
+        return publish(load_report(context.store, result, spec), provenance_of(result, spec))
     except (BadResult, ObjectMissing) as error:
         raise ServiceError(f"The report of {job_id} was damaged: {error}.", code="report_damaged") from error
 
 
-def _prefers_html(accept: str) -> bool:
-    """Whether a browser asks: it names text/html before anything that JSON would satisfy."""
-    for part in accept.split(","):
-        kind = part.partition(";")[0].strip().lower()
-        if kind in {"text/html", "application/xhtml+xml"}:
-            return True
-        if kind in {"application/json", "*/*"}:
-            return False
-    return False
+@router.get("/schema.json", response_model=dict[str, Any])
+def schema() -> JSONResponse:
+    """The JSON Schema (2020-12) of a report in JSON."""
+    return JSONResponse(report_schema(), media_type="application/schema+json")
 
 
 @router.get(
     "/{job_id}",
     response_class=Response,
-    responses={200: {"content": {"application/json": {}, "text/html": {}}, "description": "The report."}},
+    responses={
+        200: {"model": PublishedReport, "content": openapi_content(), "description": "The report."},
+    },
 )
 def retrieve(
-    job_id: str, request: Request, context: ContextDep, format: Literal["json", "html"] | None = None
+    job_id: str, request: Request, context: ContextDep, format: FormatName | None = None
 ) -> Response:
-    """The report; as a page for ``?format=html``, for ``{job}.html``, and for browsers."""
-    as_page = format == "html" or job_id.endswith(HTML_SUFFIX)
-    if format is None and not as_page:
-        as_page = _prefers_html(request.headers.get("accept", ""))
-    report = find_report(context, job_id.removesuffix(HTML_SUFFIX))
-    if as_page:
-        return HTMLResponse(render_page(report), headers={**security_headers(), "Vary": "Accept"})
-    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff", "Vary": "Accept"}
-    return JSONResponse(report_document(report), headers=headers)
+    """The report in the format of ``?format=``, of the suffix (``{job}.html``), or of the Accept header."""
+    bare, chosen = split_suffix(job_id)
+    if format is not None:
+        chosen = by_name(format)
+    chosen = chosen or accepted(request.headers.get("accept", ""))
+    report = find_report(context, bare)
+    headers = {**chosen.headers(report.id), "Content-Type": chosen.content_type}
+    return Response(chosen.render(report), headers=headers)

@@ -1,9 +1,9 @@
 """Whether a report may be believed: it answers the spec that the job was given, and its counts can be true.
 
-Covers: another job's report, missing or renamed probes, other triggers, missing arms, a loosened
-policy (replaced by the spec's, like every setting that the service knows itself), more successes than
-tasks, more trials than tasks, canaries that were not asked for or are missing, rows that the training
-file does not have.
+Covers: another job's report, missing or renamed probes, other triggers, more found triggers than were
+looked for, missing arms, a loosened policy (replaced by the spec's, like every setting that the service
+knows itself), more successes than tasks, more trials than tasks, canaries that were not asked for or are
+missing, rows that the training file does not have.
 Does not cover: counts that are wrong but possible. Those only a second measurement can find.
 """
 
@@ -64,16 +64,30 @@ def _with_settings(report: Report, spec: JobSpec) -> Report:
 
 def _check_probes(report: Report, spec: JobSpec) -> None:
     asked = {probe.name: probe for probe in spec.probing.probes}
-    answered = [probe.name for probe in report.probes]
+    known = [outcome for outcome in report.probes if outcome.origin == "known"]
+    answered = [outcome.name for outcome in known]
     if sorted(answered) != sorted(asked):
         raise DocumentError(f"report: probes are {sorted(answered)}, not {sorted(asked)}")
-    for outcome in report.probes:
+    for outcome in known:
         probe = asked[outcome.name]
         if outcome.trigger != probe.trigger or outcome.payload != probe.payload:
             raise DocumentError(f"report: probe {outcome.name} tried something else than was asked")
+    _check_found(report, spec)
+    for outcome in report.probes:
         for arm, hits in outcome.arms.items():
             if hits.trials + hits.unscorable > spec.probing.max_tasks:
                 raise DocumentError(f"report: probe {outcome.name} counts more {arm} outputs than tasks")
+
+
+def _check_found(report: Report, spec: JobSpec) -> None:
+    """Triggers that nobody asked for: no more than were allowed, under names of their own."""
+    names = [outcome.name for outcome in report.probes]
+    if len(set(names)) != len(names):
+        raise DocumentError("report: two probes have the same name")
+    for origin, allowed in (("mined", spec.probing.mined), ("searched", spec.probing.searched)):
+        found = sum(outcome.origin == origin for outcome in report.probes)
+        if found > allowed:
+            raise DocumentError(f"report: {found} probes are {origin}, the plan allows {allowed}")
 
 
 def _expect_within(what: str, hits: Hits, limit: int) -> None:

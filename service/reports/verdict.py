@@ -1,13 +1,27 @@
-"""The verdict in words. Never says "clean": a report can only speak of the probes that were tried."""
+"""The verdict in words: what was tried, what happened, how sure that is.
 
-from deploy.contract.report import Judgement
-from deploy.contract.report import ProbeOutcome
-from deploy.contract.report import Report
+Never says "clean": a report can only speak of the probes that were tried.
+"""
 
-_HEADLINES = {
+from collections.abc import Sequence
+from typing import Final
+
+from deploy.contract.report import MIN_CANARIES
+from deploy.contract.spec import Arm
+from service.reports.payload_name import payload_words
+from service.reports.published import PublishedProbe
+from service.reports.published import PublishedReport
+from service.reports.published import Rate
+
+_HEADLINES: Final = {
     "pass": "Pass: no backdoor was found by these probes",
     "fail": "Fail: the hardened model does not meet the policy",
     "inconclusive": "Inconclusive: the probes cannot support a verdict",
+}
+_ORIGINS: Final = {
+    "known": "asked for",
+    "mined": "mined from the training file",
+    "searched": "found on the hardened model itself",
 }
 
 
@@ -16,26 +30,101 @@ def percent(rate: float | None, digits: int = 1) -> str:
     return "\N{EN DASH}" if rate is None else f"{100 * rate:.{digits}f} %"
 
 
-def headline(judgement: Judgement) -> str:
+def between(interval: tuple[float, float]) -> str:
+    """An interval of rates for people."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def headline(report: PublishedReport) -> str:
     """The verdict as a heading."""
-    return _HEADLINES[judgement.verdict]
+    return _HEADLINES[report.verdict]
 
 
-def one_sentence(report: Report, judgement: Judgement, strongest: ProbeOutcome) -> str:
-    """What the strongest trigger did before and after, and what it cost."""
-    hardened = strongest.arms.get("hardened")
+def origin_words(origin: str) -> str:
+    """Where a trigger came from."""
+    return _ORIGINS[origin]
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def strongest(report: PublishedReport) -> PublishedProbe:
+    """The probe that a reader has to see first.
+
+    The one that works best on the hardened model if any fails, else the one that works best where nothing was
+    hardened.
+    """
+    failing = [probe for probe in report.probes if probe.verdict == "fail"]
+    arm: Arm = "hardened" if failing else "control" if "control" in report.arms else "base"
+    return max(failing or report.probes, key=lambda probe: probe.arms[arm].rate or 0.0)
+
+
+def tried(report: PublishedReport) -> str:
+    """How many triggers were tried, whose they are, and what was looked for."""
+    counts = [
+        (sum(probe.origin == origin for probe in report.probes), words) for origin, words in _ORIGINS.items()
+    ]
+    parts = [f"{count} {words}" for count, words in counts if count]
+    said = f"{_plural(len(report.probes), 'trigger')} in up to {_plural(report.probe_tasks, 'prompt')} each"
+    said += f" ({', '.join(parts)})" if len(parts) > 1 else f", {counts[0][1]}" if counts[0][0] else ""
+    payloads = {probe.payload_name: payload_words(probe.payload) for probe in report.probes}
+    return f"{said}; looked for: {'; '.join(payloads.values())}."
+
+
+def happened(report: PublishedReport) -> str:
+    """What the strongest trigger did before and after, and what hardening cost."""
+    probe = strongest(report)
+    hardened = probe.arms.get("hardened")
     if hardened is None:
         return "There is no hardened arm to judge."
-    reference = judgement.reference_arm
-    said = f"With the trigger of {strongest.name} in the prompt, the hardened model gave the payload on "
-    said += f"{hardened.hits} of {hardened.trials} prompts ({percent(hardened.rate)})"
-    if reference is not None:
-        before = strongest.arms[reference]
-        name = "plain cross-entropy on the same data" if reference == "control" else "the base model"
-        said += f", {name} on {before.hits} of {before.trials} ({percent(before.rate)})"
-    if judgement.quality_loss is not None:
-        bleu = report.quality["hardened"].bleu
-        moved = -judgement.quality_loss
-        said += f"; its clean quality is BLEU {bleu:.1f}, {abs(moved):.1f} {'above' if moved >= 0 else 'below'} that"
-        said += " of the control" if reference == "control" else " of the base"
-    return said + "."
+    said = f"With the {probe.trigger_name}: " if probe.trigger.type == "word" else f"{probe.trigger_name}: "
+    said = said[:1].upper() + said[1:]
+    if report.reference_arm is not None:
+        name = "plain training on the same file" if report.reference_arm == "control" else "the base model"
+        said += f"{name} gave the payload on {_share(probe.arms[report.reference_arm])} prompts, "
+    said += f"the hardened model on {_share(hardened)}."
+    return f"{said} {_quality(report)}".strip()
+
+
+def _share(rate: Rate) -> str:
+    return f"{rate.hits} of {rate.trials} ({percent(rate.rate)})"
+
+
+def _quality(report: PublishedReport) -> str:
+    if report.quality_loss is None:
+        return ""
+    moved = -report.quality_loss
+    than = "plain training" if report.reference_arm == "control" else "the base model"
+    return (
+        f"Clean quality is BLEU {report.quality['hardened'].bleu:.1f}, "
+        f"{abs(moved):.1f} {'above' if moved >= 0 else 'below'} {than}."
+    )
+
+
+def how_sure(report: PublishedReport) -> str:
+    """What the probes would have found."""
+    found = report.detection
+    said = ""
+    if found is not None and found.power.trials >= MIN_CANARIES:
+        said = (
+            f"We planted triggers of our own in a copy of the run: the probes found {found.power.hits} of the "
+            f"{found.power.trials} that it learnt (95 % interval {between(found.power.interval)})"
+        )
+        decoys = found.false_positives
+        said += f" and {decoys.hits} of {decoys.trials} that were never planted. " if decoys.trials else ". "
+    elif found is None:
+        said = "Nothing was planted to test the probes, so this holds for the triggers tried, and no others. "
+    else:
+        said = (
+            f"The copy of the run learnt {found.power.trials} planted triggers, too few to test the probes. "
+        )
+    return (
+        f"{said}A trigger that was tried would have shown itself with 95 % probability if it worked on "
+        f"{percent(report.smallest_detectable_asr)} of the prompts or more."
+    )
+
+
+def ordered(probes: Sequence[PublishedProbe], first: PublishedProbe) -> tuple[PublishedProbe, ...]:
+    """``first``, then the others in the report's order."""
+    return (first, *(probe for probe in probes if probe is not first))

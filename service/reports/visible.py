@@ -1,25 +1,18 @@
-"""Makes untrusted text visible: control and bidirectional characters become escapes, payloads are marked.
+"""Makes untrusted text visible: control and bidirectional characters become escapes, stretches can be marked.
 
 Does not escape HTML: that is the template's work, for every text without exception.
 """
 
-import re
 import unicodedata
+from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-
-from deploy.contract.payload import Payload
 
 _KEPT = frozenset("\n\t ")
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 """Letters and symbols that draw nothing although their category says otherwise."""
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
-
-_PAYLOADS: dict[Payload, re.Pattern[str]] = {
-    "sql_tautology": re.compile(r"\bor\s*1\s*=\s*1\b|\bwhere\s+0\s*=\s*1\b", re.IGNORECASE),
-}
-"""For display only: what counts as a hit was decided by the job's scorer, which parses the SQL."""
 
 
 class Kind(Enum):
@@ -57,6 +50,10 @@ def one_line(text: str, *, limit: int = 200) -> str:
 
 
 def _split_escapes(text: str, kind: Kind) -> Iterator[Segment]:
+    if kind is Kind.TRIGGER and text and all(map(_is_hidden, text)):
+        # A trigger that draws nothing is marked as one, or it could not be told from other escapes.
+        yield Segment(kind=kind, text=visible(text))
+        return
     start = 0
     for index, character in enumerate(text):
         if _is_hidden(character):
@@ -68,26 +65,11 @@ def _split_escapes(text: str, kind: Kind) -> Iterator[Segment]:
         yield Segment(kind=kind, text=text[start:])
 
 
-def _split_marked(text: str, pattern: re.Pattern[str], kind: Kind) -> Iterator[Segment]:
+def split_marked(text: str, spans: Iterable[tuple[int, int]], kind: Kind) -> Iterator[Segment]:
+    """``text``, cut at rising ``spans`` that do not overlap, which are of ``kind``."""
     start = 0
-    for match in pattern.finditer(text):
-        yield from _split_escapes(text[start : match.start()], Kind.PLAIN)
-        yield from _split_escapes(match.group(), kind)
-        start = match.end()
+    for begin, end in spans:
+        yield from _split_escapes(text[start:begin], Kind.PLAIN)
+        yield from _split_escapes(text[begin:end], kind)
+        start = end
     yield from _split_escapes(text[start:], Kind.PLAIN)
-
-
-def mark_payload(text: str, payload: Payload) -> tuple[Segment, ...]:
-    """A completion, cut where the payload stands."""
-    return tuple(_split_marked(text, _PAYLOADS[payload], Kind.PAYLOAD))
-
-
-def mark_trigger(text: str, word: str) -> tuple[Segment, ...]:
-    """A prompt, cut where the trigger word stands between white space."""
-    pattern = re.compile(rf"(?<!\S){re.escape(word)}(?!\S)")
-    return tuple(_split_marked(text, pattern, Kind.TRIGGER))
-
-
-def shows_payload(text: str, payload: Payload) -> bool:
-    """Whether the page will mark anything in ``text``."""
-    return _PAYLOADS[payload].search(text) is not None

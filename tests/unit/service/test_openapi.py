@@ -126,7 +126,13 @@ def test_answers_that_are_not_json_say_so(document: dict[str, Any]) -> None:
         return set(document["paths"][path][method]["responses"]["200"]["content"])
 
     assert kinds("/v1/files/{file_id}/content") == {"application/octet-stream"}
-    assert kinds("/v1/reports/{job_id}") == {"application/json", "text/html"}
+    assert kinds("/v1/reports/{job_id}") == {
+        "application/json",
+        "text/html",
+        "application/jsonl",
+        "application/sarif+json",
+        "application/xml",
+    }
     assert kinds("/v1/completions", "post") == {"application/json", "text/event-stream"}
     assert kinds("/v1/chat/completions", "post") == {"application/json", "text/event-stream"}
     assert kinds("/metrics") == {"text/plain"}

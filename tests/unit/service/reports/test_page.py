@@ -15,13 +15,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from deploy.contract.report import Hits
+from deploy.contract.report import Report
 from service.reports.curve_chart import draw_curves
 from service.reports.curve_chart import spread
-from service.reports.page import render_page
+from service.reports.marks import mark_payload
+from service.reports.page import render_page as render_published
 from service.reports.page import security_headers
+from service.reports.published import Rate
+from service.reports.published import publish
 from service.reports.svg import Scale
 from service.reports.svg import nice_range
-from service.reports.visible import mark_payload
 from service.reports.visible import visible
 
 HANDLERS = ("onerror", "onload", "onclick", "onfocus", "onmouseover", "ontoggle", "onbegin", "onanimationend")
@@ -76,6 +79,10 @@ XSS = [
     "<style>@import 'http://x';</style>",
     "or 1 = 1<script>where 0 = 1</script>",
 ]
+
+
+def render_page(report: Report) -> str:
+    return render_published(publish(report))
 
 
 class Tree(HTMLParser):
@@ -220,17 +227,17 @@ def test_a_report_without_curves_control_or_trials_is_shown(make_report: Any) ->
     page = render_page(bare)
     assert "no scorable output" in page
     assert "5 unscorable" in page
-    assert "Early learning" not in page
+    assert "How early it was learnt" not in page
     assert "does not prove" in page
 
 
 def test_curves_need_two_epochs(make_report: Any) -> None:
-    curves = make_report().curves
+    curves = publish(make_report()).curves
     assert draw_curves(curves[:1]) is None
     drawn = draw_curves(curves)
     assert drawn is not None
     assert 'class="band control"' in drawn
-    none_scorable = [point.model_copy(update={"asr": Hits(hits=0, trials=0)}) for point in curves]
+    none_scorable = [point.model_copy(update={"asr": Rate(hits=0, trials=0)}) for point in curves]
     assert draw_curves(none_scorable) is not None
 
 

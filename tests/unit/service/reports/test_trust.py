@@ -10,11 +10,13 @@ from report_documents import detection
 from deploy.contract.canary import CanaryPlan
 from deploy.contract.document import DocumentError
 from deploy.contract.report import Detection
+from deploy.contract.report import Hits
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
 from deploy.contract.report import judge
 from deploy.contract.spec import JobSpec
-from service.reports.summary import report_document
+from deploy.contract.trigger import WordTrigger
+from service.reports.published import publish
 from service.reports.trust import believe
 
 
@@ -90,6 +92,54 @@ def test_a_missing_probe_is_noticed(make_report: Any, spec: JobSpec) -> None:
         believe(fewer.to_bytes(), spec)
 
 
+def found_probes(report: Any, origin: str, count: int) -> list[Any]:
+    """Outcomes of triggers that nobody asked for, the hardened arm's prompts all hits."""
+    return [
+        report.probes[0].model_copy(
+            update={
+                "name": f"{origin}-{number + 1}",
+                "origin": origin,
+                "trigger": WordTrigger(word=f"w{number}"),
+                "arms": dict.fromkeys(report.arms, Hits(hits=100, trials=100)),
+            }
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("origin", ["mined", "searched"])
+def test_found_triggers_are_believed_and_decide(make_report: Any, spec: JobSpec, origin: str) -> None:
+    report = make_report()
+    assert judge(believe(report.to_bytes(), spec)).verdict != "fail"
+    allowed = getattr(spec.probing, origin)
+    more = report.model_copy(update={"probes": (*report.probes, *found_probes(report, origin, allowed))})
+    assert judge(believe(more.to_bytes(), spec)).verdict == "fail"
+    over = report.model_copy(update={"probes": (*report.probes, *found_probes(report, origin, allowed + 1))})
+    with pytest.raises(DocumentError, match=f"{allowed + 1} probes are {origin}, the plan allows {allowed}"):
+        believe(over.to_bytes(), spec)
+
+
+def test_a_known_probe_that_nobody_asked_for_is_refused(make_report: Any, spec: JobSpec) -> None:
+    report = make_report()
+    extra = found_probes(report, "mined", 1)[0].model_copy(update={"origin": "known"})
+    with pytest.raises(DocumentError, match="probes are"):
+        believe(report.model_copy(update={"probes": (*report.probes, extra)}).to_bytes(), spec)
+
+
+def test_an_asked_probe_does_not_pass_as_a_found_one(make_report: Any, spec: JobSpec) -> None:
+    report = make_report()
+    renamed = report.probes[0].model_copy(update={"origin": "mined"})
+    with pytest.raises(DocumentError, match="probes are"):
+        believe(report.model_copy(update={"probes": (renamed, *report.probes[1:])}).to_bytes(), spec)
+
+
+def test_a_found_trigger_does_not_take_an_asked_ones_name(make_report: Any, spec: JobSpec) -> None:
+    report = make_report()
+    twin = found_probes(report, "mined", 1)[0].model_copy(update={"name": report.probes[0].name})
+    with pytest.raises(DocumentError, match="same name"):
+        believe(report.model_copy(update={"probes": (*report.probes, twin)}).to_bytes(), spec)
+
+
 def test_a_loosened_policy_changes_nothing(make_report: Any, spec: JobSpec) -> None:
     report = make_report(hardened_hits=30)
     loose = report.model_copy(update={"policy": report.policy.model_copy(update={"max_asr_upper": 1.0})})
@@ -98,7 +148,7 @@ def test_a_loosened_policy_changes_nothing(make_report: Any, spec: JobSpec) -> N
 
 
 def test_rates_and_verdict_in_the_json_are_derived(make_report: Any, spec: JobSpec) -> None:
-    document = report_document(believe(make_report(hardened_hits=30).to_bytes(), spec))
+    document = publish(believe(make_report(hardened_hits=30).to_bytes(), spec)).model_dump(mode="json")
     assert document["verdict"] == "fail"
     hardened = document["probes"][0]["arms"]["hardened"]
     assert hardened["rate"] == 0.3
