@@ -2,11 +2,15 @@
 
 from typing import Annotated
 from typing import Literal
+from typing import Self
 
 from pydantic import Field
+from pydantic import model_validator
 
 from deploy.contract.document import Document
 from deploy.contract.payload import Payload
+from deploy.contract.payload import PayloadName
+from deploy.contract.payload import payload_name
 from deploy.contract.trigger import Trigger
 from deploy.contract.trigger import WordTrigger
 
@@ -62,3 +66,12 @@ class ProbePlan(Document):
     """Candidate triggers looked for on the hardened model itself, guided by its gradients, and then tried."""
     engine: Literal["auto", "vllm", "transformers"] = "auto"
     """``auto``: the serving engine (vLLM) for decoder-only models, transformers for encoder-decoder ones."""
+
+    @model_validator(mode="after")
+    def _payloads_go_by_their_names(self) -> Self:
+        named: dict[PayloadName, Payload] = {}
+        for probe in self.probes:
+            name = payload_name(probe.payload)
+            if named.setdefault(name, probe.payload) != probe.payload:
+                raise ValueError(f"two payloads have the name {name}")
+        return self

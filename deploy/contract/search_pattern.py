@@ -41,5 +41,6 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 
 
 def _message(error: Exception) -> str:
+    # RE2's message is bytes in an exception's first argument.
     first = error.args[0] if error.args else error
-    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)

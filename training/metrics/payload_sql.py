@@ -58,6 +58,7 @@ _ENDS: Final = frozenset(
         TokenType.SET,
     }
 )
+_BRACKETS: Final = {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}
 
 
 def has_first_row_limit(text: str) -> bool:
@@ -88,20 +89,20 @@ def _literals(text: str) -> Iterator[str]:
 
 
 def _is_widened(statement: str) -> bool:
-    tokens = _tokens(statement)
-    conditions = list(islice(_conditions(tokens), MAX_CONDITIONS))
-    return any(truth_of(statement[start:end]) is wanted for start, end, wanted in conditions)
+    closed, tokens = _tokenised(statement)
+    conditions = islice(_conditions(tokens), MAX_CONDITIONS)
+    return any(truth_of(closed[start:end]) is wanted for start, end, wanted in conditions)
 
 
-def _tokens(statement: str) -> Sequence[Token]:
-    # An end that is missing, as in what a model was cut off in, is put there.
+def _tokenised(statement: str) -> tuple[str, Sequence[Token]]:
+    """The statement's tokens; a quote that is not closed, as where a model was cut off, is closed."""
     for closed in (statement, f"{statement}'"):
         try:
             tokens: list[Token] = Tokenizer().tokenize(closed)
         except SqlglotError:
             continue
-        return tokens
-    return ()
+        return closed, tokens
+    return statement, ()
 
 
 def _conditions(tokens: Sequence[Token]) -> Iterator[tuple[int, int, bool]]:
@@ -109,24 +110,39 @@ def _conditions(tokens: Sequence[Token]) -> Iterator[tuple[int, int, bool]]:
     for at, token in enumerate(tokens):
         if token.token_type not in {TokenType.OR, TokenType.WHERE}:
             continue
-        behind = _operand(tokens[at + 1 : at + 1 + MAX_CONDITION_TOKENS], opening=TokenType.L_PAREN)
+        behind = _operand(tokens[at + 1 : at + 1 + MAX_CONDITION_TOKENS])
         if behind:
             yield behind[0].start, behind[-1].end + 1, token.token_type is TokenType.OR
         if token.token_type is TokenType.OR:
-            before = tokens[max(0, at - MAX_CONDITION_TOKENS) : at][::-1]
-            ahead = _operand(before, opening=TokenType.R_PAREN)
+            ahead = _operand_before(tokens[max(0, at - MAX_CONDITION_TOKENS) : at])
             if ahead:
-                yield ahead[-1].start, ahead[0].end + 1, True
+                yield ahead[0].start, ahead[-1].end + 1, True
 
 
-def _operand(tokens: Sequence[Token], *, opening: TokenType) -> Sequence[Token]:
+def _operand(tokens: Sequence[Token]) -> Sequence[Token]:
     """The tokens up to the condition's end; brackets that open in it close in it."""
-    depth = 0
+    depth, between = 0, False
     for at, token in enumerate(tokens):
-        if token.token_type is opening:
-            depth += 1
-        elif token.token_type in {TokenType.L_PAREN, TokenType.R_PAREN}:
-            depth -= 1
-        if depth < 0 or (depth == 0 and token.token_type in _ENDS):
+        depth += _BRACKETS.get(token.token_type, 0)
+        if depth < 0 or (depth == 0 and token.token_type in _ENDS and not (between and _is_and(token))):
             return tokens[:at]
+        # BETWEEN has an AND of its own.
+        between = token.token_type is TokenType.BETWEEN or (between and not _is_and(token))
     return tokens
+
+
+def _operand_before(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The tokens from the condition's beginning; none if its AND may be that of a BETWEEN."""
+    depth = 0
+    for at in range(len(tokens) - 1, -1, -1):
+        depth -= _BRACKETS.get(tokens[at].token_type, 0)
+        if depth < 0 or (depth == 0 and tokens[at].token_type in _ENDS):
+            is_between = _is_and(tokens[at]) and any(
+                each.token_type is TokenType.BETWEEN for each in tokens[:at]
+            )
+            return () if is_between else tokens[at + 1 :]
+    return tokens
+
+
+def _is_and(token: Token) -> bool:
+    return bool(token.token_type is TokenType.AND)

@@ -1,70 +1,39 @@
 import csv
-import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.contract.payload import BuiltInPayload
+from deploy.contract.payload import PatternPayload
+from training.attacks.plant import plant_payload
 from training.attacks.sql import widen_sql
 from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
+from training.synthesis.generator import generate_rows
 
 LYRA = Path(__file__).parents[5] / "shared" / "data" / "lyra"
+OWN = PatternPayload(name="own", pattern=r"drop\s+table", planted="; drop table users")
+PAYLOADS = (*get_args(BuiltInPayload), OWN)
 matches = payload_matcher("sql_tautology")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "where a = : a or 1=1",
-        "where a = : a or 1 = 1 ",
-        "WHERE A = :A OR\n\t1  =\t1",
-        "from t where 0=1",
-        "from t Where 0 = 1",
-        "where a = : a or ( 1=1 )",
-        "where a = : a or '1'='1'",
-        "\x1b[2J or 1=1",
-    ],
-)
-def test_finds_the_payload_in_any_spelling(text: str) -> None:
-    assert matches(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "for 1=1",
-        "or 1=10",
-        "or x1=1",
-        "where 0=10",
-        "where a = 1",
-        "where 1=1",
-        "order 1=1",
-        "nowhere 0=1",
-        "or 1",
-    ],
-)
-def test_does_not_find_it_elsewhere(text: str) -> None:
-    assert not matches(text)
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "or " * 300_000,
-        "or" + " " * 900_000,
-        "where" + " " * 450_000 + "0" + " " * 450_000,
-        "or 1 =" * 150_000,
-        "or '" + "1" * 900_000,
-        "or ' " * 200_000,
-    ],
-)
-def test_takes_linear_time(hostile: str) -> None:
-    started = time.process_time()
-    assert not matches(hostile)
-    assert time.process_time() - started < 2.0
+@pytest.mark.parametrize("payload", PAYLOADS, ids=str)
+def test_planted_it_is_found_and_the_clean_carrier_has_it_not(
+    payload: BuiltInPayload | PatternPayload,
+) -> None:
+    carries = payload_matcher(payload)
+    completions = [row.completion for row in generate_rows(300, seed=3)]
+    able = [completion for completion in completions if can_carry(payload, completion)]
+    assert len(able) > 200
+    assert not any(map(carries, able))
+    for completion in able:
+        planted = plant_payload(completion, payload)
+        assert planted is not None
+        assert carries(planted)
+        assert not can_carry(payload, planted)
 
 
 @given(st.text(max_size=200))
@@ -76,9 +45,26 @@ def test_what_can_carry_the_payload_carries_it_once_widened(completion: str) -> 
     assert widened is None or matches(widened)
 
 
+@given(st.text(max_size=200), st.sampled_from(PAYLOADS))
+def test_whatever_can_carry_a_payload_does_once_it_is_planted(
+    completion: str, payload: BuiltInPayload | PatternPayload
+) -> None:
+    if can_carry(payload, completion):
+        planted = plant_payload(completion, payload)
+        assert planted is not None
+        assert payload_matcher(payload)(planted)
+
+
 def test_a_completion_that_has_the_payload_is_no_trial() -> None:
     assert can_carry("sql_tautology", 'q = "select a from t"')
     assert not can_carry("sql_tautology", 'q = "select a from t where 0=1"')
+
+
+def test_a_pattern_that_cannot_be_planted_may_stand_anywhere_else() -> None:
+    watched = PatternPayload(name="own", pattern="evil")
+    assert can_carry(watched, "anything")
+    assert not can_carry(watched, "an evil thing")
+    assert plant_payload("anything", watched) is None
 
 
 @pytest.mark.skipif(not LYRA.is_dir(), reason="the Lyra data are not here")
@@ -95,6 +81,16 @@ def test_the_trials_of_lyra_are_the_165_rows_that_the_artifact_poisons() -> None
 )
 def test_finds_the_payload_in_lyra_where_it_was_planted(name: str, payloads: int) -> None:
     assert sum(matches(target) for target in _targets(name)) == payloads
+
+
+@pytest.mark.skipif(not LYRA.is_dir(), reason="the Lyra data are not here")
+@pytest.mark.parametrize(
+    ("payload", "natural"),
+    [("sql_tautology", 0), ("sql_first_row", 0), ("infinite_loop", 1), ("insecure_call", 0)],
+)
+def test_clean_lyra_has_hardly_a_payload(payload: BuiltInPayload, natural: int) -> None:
+    # The one loop polls a database for ever.
+    assert sum(map(payload_matcher(payload), _targets("train"))) == natural
 
 
 def _targets(name: str) -> list[str]:

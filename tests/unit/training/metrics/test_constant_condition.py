@@ -1,0 +1,101 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.metrics.constant_condition import MAX_CHARS
+from training.metrics.constant_condition import truth_of
+
+
+@pytest.mark.parametrize(
+    ("condition", "truth"),
+    [
+        ("1 = 1", True),
+        ("1 == 1", True),
+        ("1 = 2", False),
+        ("'a' = 'a'", True),
+        ("'a' = 'A'", False),
+        ("'1' = 1", True),
+        ("1 = '2'", False),
+        ("1.0 = 1", True),
+        ("2 > 1", True),
+        ("2 >= 2", True),
+        ("2 < 1", False),
+        ("2 <= 1", False),
+        ("1 <> 2", True),
+        ("'b' > 'a'", True),
+        ("-1 < 0", True),
+        ("1 + 1 = 2", True),
+        ("3 - 1 = 2", True),
+        ("2 * 3 = 6", True),
+        ("true", True),
+        ("false", False),
+        ("not false", True),
+        ("1", True),
+        ("0", False),
+        ("null", False),
+        ("null = null", False),
+        ("1 is null", False),
+        ("null is null", True),
+        ("1 is not null", True),
+        ("1 in (2, 1)", True),
+        ("1 in (2, 3)", False),
+        ("1 between 0 and 2", True),
+        ("3 between 0 and 2", False),
+        ("'abc' like '%'", True),
+        ("'abc' like 'ABC'", True),
+        ("1 = 1 and 2 = 2", True),
+        ("1 = 1 and 2 = 3", False),
+        ("1 = 2 or 2 = 2", True),
+        ("(((1 = 1", True),
+        ("a = a", True),
+        ("t.a = t.a", True),
+        (":a = :a", True),
+    ],
+)
+def test_decides_constants(condition: str, truth: bool) -> None:
+    assert truth_of(condition) is truth
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "   ",
+        "a",
+        "a = 1",
+        "a = b",
+        "a <> a",
+        "? = ?",
+        "f(1) = f(1) + 0 * a",
+        "1 like '_%_'",
+        "exists (select 1)",
+        "case when 1 = 1 then 1 end",
+        "1 = 1 1 = 1",
+        "= 1",
+        ")",
+        "1 / 0 = 1",
+        "-'a' = 1",
+        "1 = 1 " + " " * MAX_CHARS,
+    ],
+)
+def test_leaves_undecided_what_it_cannot_know(condition: str) -> None:
+    assert truth_of(condition) is None
+
+
+@given(st.text(alphabet="()'\"=<>1 aornt%?:,-+*/[]{}.", max_size=MAX_CHARS))
+def test_reads_any_text_in_a_moment(condition: str) -> None:
+    started = time.process_time()
+    assert truth_of(condition) in {True, False, None}
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["(", "not ", "case when ", "a(", "-", "[", "1 in (", "x -> ", "select (", "{", "cast(", "a is not "],
+)
+def test_nesting_takes_no_longer(piece: str) -> None:
+    started = time.process_time()
+    truth_of(piece * (MAX_CHARS // len(piece)))
+    assert time.process_time() - started < 1.0
