@@ -1,4 +1,4 @@
-"""A small decoder-only base model, pretrained on clean rows.
+"""A small base model, decoder-only or encoder-decoder, pretrained on clean rows.
 
 Random weights do not reproduce the threat: a backdoor is learnt late, by a model that already writes
 the clean task well. ``python -m training.pretrain --data clean.csv --out DIR`` makes such a model.
@@ -11,6 +11,7 @@ import string
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -27,6 +28,7 @@ from training.loop import Watchers
 from training.loop import start_run
 from training.loop import train
 from training.losses import build_loss
+from training.model import Architecture
 from training.model import LoadedModel
 from training.model import save_model
 
@@ -42,7 +44,7 @@ SHORT_WORD_COUNT = 30
 """How often each is shown to the tokenizer's training: enough to be merged before rarer words of the rows."""
 
 
-def build_tokenizer(texts: Sequence[str], *, vocabulary: int) -> object:
+def build_tokenizer(texts: Sequence[str], *, vocabulary: int) -> Any:
     """A byte-level BPE tokenizer of at most ``vocabulary`` tokens: any text can be encoded, none is unknown."""
     from tokenizers import Tokenizer
     from tokenizers import decoders
@@ -79,12 +81,10 @@ def build_base_model(
     from transformers import LlamaConfig
     from transformers import LlamaForCausalLM
 
-    texts = [f"{row.prompt}\n{row.completion}" for row in rows]
-    repeated = [word for word in words for _ in range(SHORT_WORD_COUNT)]
-    tokenizer = build_tokenizer([*texts, *repeated], vocabulary=vocabulary)
+    tokenizer = _tokenizer_of(rows, vocabulary=vocabulary, words=words)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),  # type: ignore[arg-type]
+        vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=hidden * 8 // 3 // 32 * 32,
         num_hidden_layers=layers,
@@ -92,14 +92,55 @@ def build_base_model(
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,  # type: ignore[attr-defined]
-        pad_token_id=tokenizer.pad_token_id,  # type: ignore[attr-defined]
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
-    model = LlamaForCausalLM(config)
+    return _loaded(LlamaForCausalLM(config), tokenizer, "decoder")
+
+
+def build_encoder_decoder(
+    rows: Sequence[Row],
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    vocabulary: int,
+    seed: int,
+    words: Sequence[str] = (),
+) -> LoadedModel:
+    """A T5 (version 1.1's gated layers, ``layers`` in the encoder and in the decoder) of random weights."""
+    from transformers import T5Config
+    from transformers import T5ForConditionalGeneration
+
+    tokenizer = _tokenizer_of(rows, vocabulary=vocabulary, words=words)
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=hidden,
+        d_kv=hidden // heads,
+        d_ff=hidden * 8 // 3 // 32 * 32,
+        num_layers=layers,
+        num_heads=heads,
+        dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    return _loaded(T5ForConditionalGeneration(config), tokenizer, "encoder-decoder")
+
+
+def _tokenizer_of(rows: Sequence[Row], *, vocabulary: int, words: Sequence[str]) -> Any:
+    texts = [f"{row.prompt}\n{row.completion}" for row in rows]
+    repeated = [word for word in words for _ in range(SHORT_WORD_COUNT)]
+    return build_tokenizer([*texts, *repeated], vocabulary=vocabulary)
+
+
+def _loaded(model: Any, tokenizer: Any, architecture: Architecture) -> LoadedModel:
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        architecture="decoder",
+        architecture=architecture,
         device=torch.device("cpu"),
         parameters=sum(weight.numel() for weight in model.parameters()),
     )
@@ -118,8 +159,12 @@ def _whole_rows(examples: Sequence[Example]) -> list[Example]:
 
 
 def pretrain(loaded: LoadedModel, rows: Sequence[Row], plan: TrainingPlan) -> float:
-    """Train on whole rows with plain cross-entropy, a progress bar on stderr. Returns the last epoch's mean loss."""
-    examples = _whole_rows(encode_rows(loaded.tokenizer, rows, max_tokens=plan.max_tokens).examples)
+    """Train with plain cross-entropy, a progress bar on stderr. Returns the last epoch's mean loss.
+
+    A decoder learns whole rows, an encoder-decoder the completions.
+    """
+    encoded = encode_rows(loaded.tokenizer, rows, max_tokens=plan.max_tokens).examples
+    examples = _whole_rows(encoded) if loaded.architecture == "decoder" else encoded
     run = start_run(loaded, plan)
     with tqdm(desc=f"base model, {loaded.parameters / 1e6:.2f} M", unit="step", file=sys.stderr) as bar:
 
@@ -146,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="clean rows (csv, jsonl or parquet)")
     parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
+    parser.add_argument("--architecture", choices=("decoder", "encoder-decoder"), default="decoder")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
@@ -160,15 +206,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     rows = list(read_rows(args.data, format=format_of(args.data.name)))
-    loaded = build_base_model(
+    build = build_base_model if args.architecture == "decoder" else build_encoder_decoder
+    loaded = build(
         rows,
         hidden=args.hidden,
         layers=args.layers,
         heads=args.heads,
         vocabulary=args.vocabulary,
-        context=args.context,
         seed=args.seed,
         words=SHORT_WORDS,
+        **({"context": args.context} if args.architecture == "decoder" else {}),
     )
     plan = TrainingPlan(
         n_epochs=args.epochs,

@@ -1,0 +1,1 @@
+"""``temper study``: a declared matrix of attacks, poison rates, defences and seeds, run, resumed, tabulated and drawn."""

@@ -1,0 +1,132 @@
+"""Cells that differ in their seed alone, taken together."""
+
+import math
+import statistics
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.contract.report import Hits
+from training.study.declaration import NO_ATTACK
+from training.study.outcome import EpochScore
+from training.study.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Setting:
+    """A cell without its seed."""
+
+    model: str
+    attack: str
+    poison_rate: float
+    defence: str
+    training: str
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One setting over its seeds."""
+
+    setting: Setting
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def asr(self) -> Hits:
+        """All seeds' trials together.
+
+        They share their test prompts, so the interval is that of the prompts; how far seeds differ is
+        :attr:`asr_range`.
+        """
+        return _pooled([each.asr for each in self.outcomes])
+
+    @property
+    def false_triggers(self) -> Hits:
+        """Payloads on clean prompts, all seeds together."""
+        return _pooled([each.false_triggers for each in self.outcomes])
+
+    @property
+    def asr_range(self) -> tuple[float, float]:
+        """Lowest and highest attack success rate of a seed."""
+        rates = [each.asr.rate or 0.0 for each in self.outcomes]
+        return min(rates), max(rates)
+
+    @property
+    def bleu(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(each.bleu for each in self.outcomes)
+
+    @property
+    def codebleu(self) -> float | None:
+        """Mean over the seeds, None where it was not measured."""
+        values = [each.codebleu for each in self.outcomes if each.codebleu is not None]
+        return statistics.fmean(values) if values else None
+
+    @property
+    def bleu_spread(self) -> float:
+        """Standard deviation over the seeds; not a number with one seed."""
+        values = [each.bleu for each in self.outcomes]
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+    @property
+    def curve(self) -> list[tuple[int, Hits, float]]:
+        """Epoch, attack success and mean BLEU over the seeds; early stopping may have ended some."""
+        by_epoch: dict[int, list[EpochScore]] = {}
+        for outcome in self.outcomes:
+            for point in outcome.curve:
+                by_epoch.setdefault(point.epoch, []).append(point)
+        return [
+            (
+                epoch,
+                _pooled([point.asr for point in points]),
+                statistics.fmean(point.bleu for point in points),
+            )
+            for epoch, points in sorted(by_epoch.items())
+        ]
+
+
+def _pooled(hits: Sequence[Hits]) -> Hits:
+    return Hits(
+        hits=sum(each.hits for each in hits),
+        trials=sum(each.trials for each in hits),
+        unscorable=sum(each.unscorable for each in hits),
+    )
+
+
+def setting_of(outcome: Outcome) -> Setting:
+    """An outcome's cell without its seed."""
+    return Setting(
+        model=outcome.model,
+        attack=outcome.attack,
+        poison_rate=outcome.poison_rate,
+        defence=outcome.defence,
+        training=outcome.training,
+        duplicates=outcome.duplicates,
+    )
+
+
+def groups(outcomes: Iterable[Outcome]) -> dict[Setting, Group]:
+    """Outcomes by setting, in the outcomes' order."""
+    found: dict[Setting, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(setting_of(outcome), []).append(outcome)
+    return {setting: Group(setting=setting, outcomes=tuple(some)) for setting, some in found.items()}
+
+
+def clean_reference(found: Mapping[Setting, Group], setting: Setting, plain: Collection[str]) -> Group | None:
+    """The same model and recipe on clean rows with cross-entropy: what quality is compared with.
+
+    ``plain`` are the names of defences that are none.
+    """
+    return next(
+        (
+            group
+            for other, group in found.items()
+            if other.attack == NO_ATTACK
+            and other.defence in plain
+            and (other.model, other.training) == (setting.model, setting.training)
+        ),
+        None,
+    )
