@@ -24,6 +24,7 @@ from service.middleware import Around
 from service.models import endpoints as models
 from service.openapi import publish_document
 from service.reports import endpoints as reports
+from service.scans import endpoints as scans
 from service.uploads import endpoints as uploads
 
 Companion = Callable[[Context], AbstractContextManager[None]]
@@ -38,6 +39,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     endpoints.router,
     inference.router,
     reports.router,
+    scans.router,
 )
 """Every router below ``/v1``."""
 

@@ -16,20 +16,26 @@ def embedded(
     context: Context,
     *,
     job_command: Sequence[str] | None = None,
+    scan_command: Sequence[str] | None = None,
     server_command: Sequence[str] | None = None,
 ) -> Iterator[None]:
     """Companion of the app: reconciles for as long as the app lives.
 
     Args:
         context: of the process.
-        job_command: what runs an attempt; None is ``python -m training``.
+        job_command: what runs an attempt of a job; None is ``python -m training``.
+        scan_command: what runs an attempt of a scan; None is ``python -m training.scan``.
         server_command: what serves a model; None is this project's vLLM server.
     """
     home = context.settings.home
     for name in ("jobs", "endpoints"):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     launcher = LocalLauncher(
-        home / "jobs", max_running=context.settings.max_running_jobs, command=job_command
+        home / "jobs",
+        max_running=context.settings.max_running_jobs,
+        max_running_scans=context.settings.max_running_scans,
+        command=job_command,
+        scan_command=scan_command,
     )
     backend = LocalEndpoints(home / "endpoints", command=server_command)
     with reconciling(Reconciler(context, launcher, backend)):

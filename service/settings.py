@@ -39,9 +39,12 @@ class Settings:
     upload_idle_s: float = 60.0
     """Seconds without a byte after which an upload is cut."""
     max_running_jobs: int = 1
+    max_running_scans: int = 1
+    """Beside the jobs: a scan takes a processor for seconds, a job may take a day."""
     max_attempts: int = 3
     """Starts of a job that the platform (not its user) may make fail."""
     job_deadline_s: int = 24 * 3600
+    scan_deadline_s: int = 3600
     max_endpoints: int = 3
     """Served at once; the demo compares three arms."""
     reconcile_interval_s: float = 1.0
@@ -123,8 +126,10 @@ KNOWN: Final = frozenset(
         "MAX_FILE_BYTES",
         "UPLOAD_IDLE_S",
         "MAX_RUNNING_JOBS",
+        "MAX_RUNNING_SCANS",
         "MAX_ATTEMPTS",
         "JOB_DEADLINE_S",
+        "SCAN_DEADLINE_S",
         "MAX_ENDPOINTS",
         "RECONCILE_INTERVAL_S",
         "LOG_LEVEL",
@@ -157,8 +162,10 @@ def settings_from_env(env: Mapping[str, str]) -> Settings:
         max_file_bytes=read.integer("MAX_FILE_BYTES", 8 << 30, low=1, high=1 << 50),
         upload_idle_s=read.number("UPLOAD_IDLE_S", 60.0, low=0.1, high=3600.0),
         max_running_jobs=read.integer("MAX_RUNNING_JOBS", 1, low=1, high=10_000),
+        max_running_scans=read.integer("MAX_RUNNING_SCANS", 1, low=1, high=10_000),
         max_attempts=read.integer("MAX_ATTEMPTS", 3, low=1, high=20),
         job_deadline_s=read.integer("JOB_DEADLINE_S", 24 * 3600, low=1, high=30 * 24 * 3600),
+        scan_deadline_s=read.integer("SCAN_DEADLINE_S", 3600, low=1, high=30 * 24 * 3600),
         max_endpoints=read.integer("MAX_ENDPOINTS", 3, low=0, high=10_000),
         reconcile_interval_s=read.number("RECONCILE_INTERVAL_S", 1.0, low=0.01, high=60.0),
         log_level=read.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),

@@ -5,6 +5,7 @@ insert. ``version`` goes up with every write of a row that the reconciler and a 
 change; a write names the version it saw and changes nothing when that is gone.
 """
 
+from typing import TYPE_CHECKING
 from typing import Any
 
 from sqlalchemy import JSON
@@ -111,28 +112,17 @@ class BaseModelRow(Table):
     version: Mapped[int] = mapped_column(default=0)
 
 
-class JobRow(Table):
-    """A fine-tuning job: what was asked, and where it is."""
+class Work(Table):
+    """What runs in attempts until it ends: a fine-tuning job, a scan."""
 
-    __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __abstract__ = True
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(index=True)
-    """Id of the base model; no foreign key, for a finished job outlives its base model."""
-    training_file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
-    validation_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    probe_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    method: Mapped[dict[str, Any]]
-    hyperparameters: Mapped[dict[str, Any]]
-    """Resolved: no ``auto`` is left."""
-    hardening: Mapped[dict[str, Any]]
-    suffix: Mapped[str | None]
     seed: Mapped[int]
-    job_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata")
+    user_metadata: Mapped[dict[str, Any] | None] = mapped_column("metadata")
     """``metadata`` in the database and in the API; SQLAlchemy keeps that attribute for itself."""
     inputs: Mapped[dict[str, Any] | None]
-    """What validation found: the dataset references that every attempt's spec repeats."""
+    """What validation found: the references that every attempt's spec repeats."""
     status: Mapped[str] = mapped_column(index=True)
     """One of OpenAI's six values."""
     phase: Mapped[str | None]
@@ -144,12 +134,9 @@ class JobRow(Table):
     launched_at: Mapped[int | None]
     """Of the newest attempt."""
     spec_sha256: Mapped[str | None]
-    pause_requested: Mapped[bool] = mapped_column(default=False)
     outcome: Mapped[dict[str, Any] | None]
-    """Of a job that succeeded: verdict, reasons, and the model of each arm."""
+    """Of what succeeded. A job's: verdict, reasons, and the model of each arm. A scan's: its counts."""
     error: Mapped[dict[str, Any] | None]
-    fine_tuned_model: Mapped[str | None]
-    trained_tokens: Mapped[int | None]
     result_files: Mapped[list[Any]] = mapped_column(default=list)
     created_at: Mapped[int]
     started_at: Mapped[int | None]
@@ -158,31 +145,76 @@ class JobRow(Table):
     version: Mapped[int] = mapped_column(default=0)
 
 
-class JobRequestRow(Table):
-    """A request that created a job, by which its repetition is recognised."""
+class JobRow(Work):
+    """A fine-tuning job: what was asked, and where it is."""
 
-    __tablename__ = "job_requests"
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    model: Mapped[str] = mapped_column(index=True)
+    """Id of the base model; no foreign key, for a finished job outlives its base model."""
+    training_file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+    validation_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    probe_file: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    method: Mapped[dict[str, Any]]
+    hyperparameters: Mapped[dict[str, Any]]
+    """Resolved: no ``auto`` is left."""
+    hardening: Mapped[dict[str, Any]]
+    suffix: Mapped[str | None]
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    fine_tuned_model: Mapped[str | None]
+    trained_tokens: Mapped[int | None]
+
+
+class ScanRow(Work):
+    """A scan of a training file: what was asked, and where it is."""
+
+    __tablename__ = "scans"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
+    options: Mapped[dict[str, Any]]
+    """Columns, probes, payloads and limits, as asked."""
+
+
+class WorkRequest(Table):
+    """A request that created something, by which its repetition is recognised."""
+
+    __abstract__ = True
 
     key: Mapped[str] = mapped_column(primary_key=True)
     """An Idempotency-Key, or the body's hash; of two racing creates the index lets one win."""
     body_hash: Mapped[str]
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     by_retry: Mapped[bool]
     """Made by a client's retry, which overtook the request that it repeats."""
     created_at: Mapped[int]
+    if TYPE_CHECKING:
+        work_id: Mapped[str]
+        """Of what was created."""
 
 
-class JobEventRow(Table):
-    """Something that happened to a job."""
+class JobRequestRow(WorkRequest):
+    """A request that created a job."""
 
-    __tablename__ = "job_events"
-    __table_args__ = (
-        UniqueConstraint("job_id", "attempt", "pod", "sequence"),
-        Index(None, "job_id", "at", "id"),
-    )
+    __tablename__ = "job_requests"
+
+    work_id: Mapped[str] = mapped_column("job_id", ForeignKey("jobs.id"))
+
+
+class ScanRequestRow(WorkRequest):
+    """A request that created a scan."""
+
+    __tablename__ = "scan_requests"
+
+    work_id: Mapped[str] = mapped_column("scan_id", ForeignKey("scans.id"))
+
+
+class WorkEvent(Table):
+    """Something that happened to a job or a scan."""
+
+    __abstract__ = True
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int]
     pod: Mapped[str]
     """Empty for events of the service itself."""
@@ -192,6 +224,33 @@ class JobEventRow(Table):
     type: Mapped[str]
     message: Mapped[str]
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    if TYPE_CHECKING:
+        work_id: Mapped[str]
+        """To what it happened."""
+
+
+class JobEventRow(WorkEvent):
+    """Something that happened to a job."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (
+        UniqueConstraint("job_id", "attempt", "pod", "sequence"),
+        Index(None, "job_id", "at", "id"),
+    )
+
+    work_id: Mapped[str] = mapped_column("job_id", ForeignKey("jobs.id"))
+
+
+class ScanEventRow(WorkEvent):
+    """Something that happened to a scan."""
+
+    __tablename__ = "scan_events"
+    __table_args__ = (
+        UniqueConstraint("scan_id", "attempt", "pod", "sequence"),
+        Index(None, "scan_id", "at", "id"),
+    )
+
+    work_id: Mapped[str] = mapped_column("scan_id", ForeignKey("scans.id"))
 
 
 class JobCheckpointRow(Table):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.tables import FileRow
 from service.tables import JobRow
+from service.tables import ScanRow
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 
@@ -59,14 +60,15 @@ class FileRepository:
         return list(self.session.scalars(ordered.limit(limit + 1)))
 
     def user_of(self, file_id: str) -> str | None:
-        """Id of a job that has not ended and needs the file."""
+        """Id of a job or a scan that has not ended and needs the file."""
         needs = or_(
             JobRow.training_file == file_id,
             JobRow.validation_file == file_id,
             JobRow.probe_file == file_id,
         )
         query = select(JobRow.id).where(needs, JobRow.status.not_in(TERMINAL)).limit(1)
-        return self.session.scalar(query)
+        scan = select(ScanRow.id).where(ScanRow.file == file_id, ScanRow.status.not_in(TERMINAL)).limit(1)
+        return self.session.scalar(query) or self.session.scalar(scan)
 
     def expired(self, *, now: int) -> list[str]:
         """Ids of files whose time is over."""

@@ -140,7 +140,7 @@ def delete_file(context: Context, file_id: str) -> None:
 
     Raises:
         NotFound: there is no such file.
-        Conflict: a job that has not ended needs it.
+        Conflict: a job or a scan that has not ended needs it.
     """
     key = file_key(file_id)
     with context.leftovers.noted(key):
@@ -152,13 +152,13 @@ def delete_file(context: Context, file_id: str) -> None:
                 raise file_not_found(file_id)
             user = files.user_of(file_id)
             if user is not None:
-                raise Conflict(f"The job {user} still needs this file.", code="in_use", param="file_id")
+                raise Conflict(f"{user} still needs this file.", code="in_use", param="file_id")
             files.mark_deleted(row)
         context.store.delete(key)
 
 
 def delete_expired(context: Context) -> None:
-    """Delete the content of files whose time is over, unless a job that has not ended needs it."""
+    """Delete the content of files whose time is over, unless a job or a scan that has not ended needs it."""
     with context.database.reading() as session:
         expired = FileRepository(session).expired(now=seconds(context.clock))
     for file_id in expired:

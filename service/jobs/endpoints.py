@@ -16,8 +16,8 @@ from service.errors import BadRequest
 from service.errors import NotFound
 from service.jobs import repository
 from service.jobs import service
+from service.jobs.repository import JOBS
 from service.jobs.schemas import CreateJob
-from service.jobs.service import Repetition
 from service.jobs.view import CheckpointView
 from service.jobs.view import EventView
 from service.jobs.view import JobView
@@ -26,6 +26,8 @@ from service.jobs.view import view_event
 from service.jobs.view import view_job
 from service.paging import Page
 from service.paging import page_of
+from service.work.creation import Repetition
+from service.work.metadata import metadata_of
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"])
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -40,10 +42,7 @@ def create(
     x_stainless_retry_count: Annotated[str | None, Header()] = None,
 ) -> JobView:
     """Create a job."""
-    repetition = Repetition(
-        idempotency_key=idempotency_key,
-        is_retry=(x_stainless_retry_count or "0").strip() not in {"", "0"},
-    )
+    repetition = Repetition.from_headers(idempotency_key, x_stainless_retry_count)
     return view_job(service.create_job(session, body, repetition, now=context.clock.now()))
 
 
@@ -55,12 +54,7 @@ def list_jobs(
     cursor = None if after is None else repository.get(session, after)
     if after is not None and cursor is None:
         raise BadRequest(f"There is no job {after!r} to continue after.", param="after")
-    metadata = {
-        name[len("metadata[") : -1]: value
-        for name, value in request.query_params.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
-    rows = repository.page(session, after=cursor, limit=limit + 1, metadata=metadata)
+    rows = JOBS.page(session, after=cursor, limit=limit + 1, metadata=metadata_of(request))
     return page_of([view_job(row) for row in rows], limit=limit)
 
 
@@ -92,10 +86,10 @@ def resume(job_id: str, session: Writing, context: ContextDep) -> JobView:
 def events(job_id: str, session: Reading, after: str | None = None, limit: Limit = 20) -> Page[EventView]:
     """What happened, the newest first."""
     service.require(session, job_id)
-    cursor = None if after is None else repository.get_event(session, job_id, after)
+    cursor = None if after is None else JOBS.get_event(session, job_id, after)
     if after is not None and cursor is None:
         raise BadRequest(f"There is no event {after!r} to continue after.", param="after")
-    rows = repository.events_page(session, job_id, after=cursor, limit=limit + 1)
+    rows = JOBS.events_page(session, job_id, after=cursor, limit=limit + 1)
     return page_of([view_event(row) for row in rows], limit=limit)
 
 

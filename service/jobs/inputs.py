@@ -1,27 +1,17 @@
 """Checks what a job starts from, before anything is computed: files and base model."""
 
-import shutil
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from deploy.contract import layout
-from deploy.contract.dataset import DatasetError
-from deploy.contract.dataset.validation import DatasetSummary
 from deploy.contract.dataset.validation import validate_in_child
 from deploy.contract.document import StoredFile
-from deploy.contract.intake_child import IntakeChildFailed
 from deploy.contract.method import Method
 from deploy.contract.spec import BaseModelRef
 from deploy.contract.spec import DatasetRef
 from deploy.contract.spec import HubBaseModel
 from deploy.contract.spec import StoredBaseModel
-from deploy.store.protocol import ObjectCorrupt
-from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from service.jobs.hyperparameters import Resolved
 from service.jobs.hyperparameters import resolve
@@ -29,22 +19,12 @@ from service.jobs.schemas import Hardening
 from service.tables import BaseModelRow
 from service.tables import FileRow
 from service.tables import JobRow
+from service.work.inputs import BadInputs
+from service.work.inputs import InputsUnavailable
+from service.work.inputs import Validate
+from service.work.inputs import check_dataset
 
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
-
-
-class BadInputs(Exception):  # noqa: N818 - the user's, not an error of ours
-    """A job cannot start; says why and names the request's field."""
-
-    def __init__(self, code: str, message: str, param: str | None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.param = param
-
-
-class InputsUnavailable(Exception):  # noqa: N818
-    """They could not be checked now; trying again later may work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +53,6 @@ class Inputs:
         }
 
 
-Validate = Callable[..., DatasetSummary]
-
-
 def check_inputs(
     job: JobRow, sources: Sources, store: ObjectStore, *, validate: Validate = validate_in_child
 ) -> Inputs:
@@ -101,7 +78,14 @@ def check_inputs(
                 raise BadInputs(
                     "file_not_found", f"{file_id} was deleted before the job could read it.", param
                 )
-            datasets[role] = _dataset(store, file, hardening, param, validate)
+            datasets[role] = check_dataset(
+                store,
+                file,
+                prompt_column=hardening.columns.prompt,
+                completion_column=hardening.columns.completion,
+                param=param,
+                validate=validate,
+            )
     method = METHOD.validate_json(_json(job.method))
     try:
         resolved = resolve(
@@ -132,40 +116,3 @@ def _base_model(job: JobRow, row: BaseModelRow | None) -> BaseModelRef:
     if row.uri is None:
         raise BadInputs("model_not_ready", f"The base model {job.model} has no files.", "model")
     return StoredBaseModel(uri=row.uri, files=tuple(StoredFile(**file) for file in row.files))
-
-
-def _dataset(
-    store: ObjectStore, file: FileRow, hardening: Hardening, param: str, validate: Validate
-) -> DatasetRef:
-    key = layout.file_key(file.id)
-    columns = hardening.columns
-    directory = Path(tempfile.mkdtemp(prefix="temper-intake-"))
-    try:
-        path = directory / "dataset"
-        expected = StoredFile(name=file.id, size_bytes=file.bytes, sha256=file.sha256)
-        store.fetch_file(key, path, expected)
-        summary = validate(
-            path, file.filename, prompt_column=columns.prompt, completion_column=columns.completion
-        )
-    except DatasetError as error:
-        raise BadInputs("invalid_dataset", f"{file.filename}: {error}", param) from error
-    except ObjectMissing as error:
-        raise BadInputs("file_not_found", f"The content of {file.id} is gone.", param) from error
-    except ObjectCorrupt as error:
-        raise BadInputs(
-            "file_corrupt", f"The content of {file.id} is not what was uploaded.", param
-        ) from error
-    except (IntakeChildFailed, OSError) as error:
-        raise InputsUnavailable(f"{file.id}: {error}") from error
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    return DatasetRef(
-        key=key,
-        filename=file.filename,
-        size_bytes=summary.size_bytes,
-        sha256=summary.sha256,
-        format=summary.format,
-        prompt_column=columns.prompt,
-        completion_column=columns.completion,
-        rows=summary.rows,
-    )

@@ -6,19 +6,19 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from deploy.contract import layout
-from deploy.contract.document import sha256_hex
 from deploy.contract.result import StoredObject
 from deploy.contract.spec import Arm
 from deploy.contract.spec import HubBaseModel
 from deploy.store.protocol import ObjectStore
-from service.jobs import history
-from service.jobs import repository
+from service.jobs.repository import JOBS
 from service.jobs.verification import VerifiedResult
 from service.tables import BaseModelRow
-from service.tables import FileRow
 from service.tables import JobRow
 from service.tables import ModelRow
+from service.work import history
+from service.work.result_files import copy_result_file
+from service.work.result_files import result_file
+from service.work.result_files import result_file_id
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 JOB_TAIL: Final = 12
@@ -35,19 +35,10 @@ def model_id(row: JobRow, arm: Arm) -> str:
     return hardened if arm == "hardened" else f"{hardened}:control"
 
 
-def result_file_id(job_id: str, name: str) -> str:
-    """The id of a result file: always the same, so that publishing twice makes one file."""
-    return f"file-{sha256_hex(f'{job_id}/{name}'.encode())[:32]}"
-
-
 def copy_result_files(store: ObjectStore, verified: VerifiedResult) -> None:
     """Put the result files where files lie. May be repeated."""
     for name, stored in _result_objects(verified).items():
-        copied = store.put(
-            layout.file_key(result_file_id(verified.result.job_id, name)), store.read(stored.key)
-        )
-        if copied.sha256 != stored.sha256:
-            raise OSError(f"{stored.key} changed while it was copied")
+        copy_result_file(store, verified.result.job_id, name, stored)
 
 
 def _result_objects(verified: VerifiedResult) -> Mapping[str, StoredObject]:
@@ -57,7 +48,7 @@ def _result_objects(verified: VerifiedResult) -> Mapping[str, StoredObject]:
 def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: float) -> bool:
     """End a job with success, unless it is over already. Returns whether this did it."""
     models = {arm: model_id(row, arm) for arm in verified.result.models}
-    ended = repository.change(
+    ended = JOBS.change(
         session,
         row,
         status="succeeded",
@@ -82,9 +73,9 @@ def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: flo
             _register_model(session, row, arm, verified, now=now)
     _keep_hub_base(session, row, verified)
     for name, stored in _result_objects(verified).items():
-        session.merge(_result_file(row, name, stored, now))
+        session.merge(result_file(row.id, name, stored, now=now))
     said = f"The job has successfully completed. New fine-tuned model: {models['hardened']}"
-    history.record(session, row, said, at=now, verdict=verified.judgement.verdict)
+    history.record(session, JOBS, row, said, at=now, verdict=verified.judgement.verdict)
     return True
 
 
@@ -122,18 +113,3 @@ def _keep_hub_base(session: Session, row: JobRow, verified: VerifiedResult) -> N
     base.architecture = artifact.architecture
     base.parameters = artifact.parameters
     base.version += 1
-
-
-def _result_file(row: JobRow, name: str, stored: StoredObject, now: float) -> FileRow:
-    return FileRow(
-        id=result_file_id(row.id, name),
-        filename=name,
-        purpose="fine-tune-results",
-        bytes=stored.size_bytes,
-        sha256=stored.sha256,
-        status="processed",
-        status_details=None,
-        created_at=int(now),
-        expires_at=None,
-        deleted=False,
-    )

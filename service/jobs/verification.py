@@ -1,6 +1,5 @@
 """Whether a committed result is what it says: nothing of it is believed before its bytes were hashed."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,14 +19,14 @@ from deploy.contract.spec import StoredBaseModel
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from service.reports.trust import believe
+from service.work.stored import BadResult
+from service.work.stored import expect_key
+from service.work.stored import read_document
+from service.work.stored import refuse_large
+from service.work.stored import verify_object
 
-DOCUMENT_BYTES: Final = 16 << 20
 LARGEST_COUNT: Final = 2**53
 TRAINED_ARMS: tuple[Arm, ...] = ("control", "hardened")
-
-
-class BadResult(Exception):  # noqa: N818 - a job's, not an error of ours
-    """A result is not one that this job can have; it is never served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ def load_result(store: ObjectStore, job_id: str) -> tuple[JobResult, JobSpec]:
         ObjectMissing: there is none.
     """
     key = layout.result_key(job_id)
-    _refuse_large(store, key)
+    refuse_large(store, key)
     try:
         result = JobResult.from_bytes(store.get(key))
     except DocumentError as error:
@@ -82,8 +81,8 @@ def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
     if max(counts) > LARGEST_COUNT:
         raise BadResult("it counts more than there can be")
     attempt, pod = result.attempt, result.pod
-    _expect_key(result.report, layout.report_key(job_id, attempt, pod))
-    _expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
+    expect_key(result.report, layout.report_key(job_id, attempt, pod))
+    expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
     for arm in TRAINED_ARMS:
         if arm in result.models:
             _verify_copy(store, job_id, result, arm)
@@ -92,7 +91,7 @@ def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
     else:
         # Fetched from the hub by the job, which keeps a copy: only so can it be served and compared.
         _verify_copy(store, job_id, result, "base")
-    _verify_object(store, result.metrics)
+    verify_object(store, result.metrics)
     report = load_report(store, result, spec)
     return VerifiedResult(result=result, spec=spec, report=report, judgement=judge(report))
 
@@ -103,29 +102,11 @@ def load_report(store: ObjectStore, result: JobResult, spec: JobSpec) -> Report:
     Raises:
         BadResult: its bytes are others than recorded, or they cannot be true.
     """
-    _refuse_large(store, result.report.key)
-    try:
-        data = store.get(result.report.key)
-    except ObjectMissing as error:
-        raise BadResult(f"{result.report.key} is missing") from error
-    if len(data) != result.report.size_bytes or sha256_hex(data) != result.report.sha256:
-        raise BadResult(f"{result.report.key} is not what was committed")
+    data = read_document(store, result.report)
     try:
         return believe(data, spec)
     except DocumentError as error:
         raise BadResult(str(error)) from error
-
-
-def _refuse_large(store: ObjectStore, key: str) -> None:
-    """What cannot be read whole can never become right, so it must not be tried again for ever."""
-    info = store.info(key)
-    if info is not None and info.size_bytes > DOCUMENT_BYTES:
-        raise BadResult(f"{key} has {info.size_bytes} bytes, the limit is {DOCUMENT_BYTES}")
-
-
-def _expect_key(stored: StoredObject, key: str) -> None:
-    if stored.key != key:
-        raise BadResult(f"{stored.key} does not belong to attempt and pod")
 
 
 def _verify_copy(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -> None:
@@ -134,7 +115,7 @@ def _verify_copy(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -
     if artifact.uri.rstrip("/") != f"{store.uri}/{prefix}".rstrip("/"):
         raise BadResult(f"the {arm} model lies outside of its attempt")
     for stored in _objects(prefix, artifact):
-        _verify_object(store, stored)
+        verify_object(store, stored)
     listed = {file.name for file in artifact.files}
     for found in store.list(prefix):
         if found.key.removeprefix(prefix) not in listed:
@@ -151,18 +132,3 @@ def _expect_base(artifact: ModelArtifact, base: StoredBaseModel) -> None:
     same = {file.name: file for file in artifact.files} == {file.name: file for file in base.files}
     if artifact.uri.rstrip("/") != base.uri.rstrip("/") or not same:
         raise BadResult("the base model is not the one of the spec")
-
-
-def _verify_object(store: ObjectStore, stored: StoredObject) -> None:
-    digest = hashlib.sha256()
-    size_bytes = 0
-    try:
-        for chunk in store.read(stored.key):
-            digest.update(chunk)
-            size_bytes += len(chunk)
-            if size_bytes > stored.size_bytes:
-                break
-    except ObjectMissing as error:
-        raise BadResult(f"{stored.key} is missing") from error
-    if size_bytes != stored.size_bytes or digest.hexdigest() != stored.sha256:
-        raise BadResult(f"{stored.key} is not what was committed")

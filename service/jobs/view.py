@@ -80,7 +80,7 @@ def view_job(row: JobRow) -> JobView:
         hyperparameters=row.hyperparameters,
         estimated_finish=row.estimated_finish,
         method=_method(row),
-        metadata=row.job_metadata,
+        metadata=row.user_metadata,
         hardening=_hardening(row),
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from deploy.endpoint.protocol import EndpointError
 from deploy.launch.protocol import LaunchError
 from deploy.store.protocol import StoreError
-from service.jobs.inputs import InputsUnavailable
+from service.work.inputs import InputsUnavailable
 
 logger = logging.getLogger(__name__)
 TRANSIENT = (StoreError, LaunchError, EndpointError, SQLAlchemyError, OSError, InputsUnavailable)

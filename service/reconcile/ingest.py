@@ -1,4 +1,4 @@
-"""Brings what a job tells (its event segments) into its row, its history and its checkpoints.
+"""Brings what a job or a scan tells (its event segments) into its row and its history, a job's checkpoints as well.
 
 A job is not trusted: malformed lines are counted and skipped, sizes are bounded, and inserting the
 same segment again changes nothing.
@@ -19,9 +19,12 @@ from deploy.contract.document import sha256_hex
 from deploy.contract.event import JobEvent
 from deploy.contract.result import JobFailure
 from deploy.store.protocol import ObjectStore
-from service.jobs import repository
+from service.jobs import repository as jobs
 from service.tables import JobCheckpointRow
-from service.tables import JobEventRow
+from service.work.repository import EventRow
+from service.work.repository import RequestRow
+from service.work.repository import Row
+from service.work.repository import WorkRepository
 
 PROGRESS: Final = (
     "epoch",
@@ -124,27 +127,37 @@ def _finite(data: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def keep_events(session: Session, job_id: str, attempt: int, heard: Heard, *, now: float) -> None:
-    """Write events and checkpoints into a job's history; those that are there stay as they are."""
+def keep_events(
+    session: Session,
+    repository: WorkRepository[Row, EventRow, RequestRow],
+    work_id: str,
+    attempt: int,
+    heard: Heard,
+    *,
+    now: float,
+) -> None:
+    """Write events into a history; those that are there stay as they are."""
     for pod, event in heard.events:
         repository.add_event(
             session,
-            JobEventRow(
-                id=repository.event_id(job_id, attempt, pod, event.sequence),
-                job_id=job_id,
-                attempt=attempt,
-                pod=pod,
-                sequence=event.sequence,
-                at=min(event.at, now),
-                level=event.level,
-                type=event.type,
-                message=event.message,
-                data={**event.data, "phase": event.phase},
-            ),
+            work_id=work_id,
+            attempt=attempt,
+            pod=pod,
+            sequence=event.sequence,
+            at=min(event.at, now),
+            level=event.level,
+            type=event.type,
+            message=event.message,
+            data={**event.data, "phase": event.phase},
         )
+
+
+def keep_checkpoints(session: Session, job_id: str, heard: Heard, *, now: float) -> None:
+    """Register the checkpoints that a job tells of; those that are there stay as they are."""
+    for _, event in heard.events:
         checkpoint = _checkpoint(job_id, event, now)
         if checkpoint is not None:
-            repository.add_checkpoint(session, checkpoint)
+            jobs.add_checkpoint(session, checkpoint)
 
 
 def _checkpoint(job_id: str, event: JobEvent, now: float) -> JobCheckpointRow | None:
@@ -190,3 +203,13 @@ def eta_s(heard: Heard) -> float | None:
         if isinstance(value, int | float) and 0 <= value <= LONGEST_ETA_S:
             return float(value)
     return None
+
+
+def steps_of(before: dict[str, Any] | None, heard: Heard) -> dict[str, Any]:
+    """The newest count of steps: done, total, and what is happening."""
+    for _, event in reversed(heard.events):
+        done, total = event.data.get("done"), event.data.get("total")
+        counted = isinstance(done, int) and isinstance(total, int) and 0 <= done <= total <= LARGEST_INTEGER
+        if event.type == "metrics" and counted:
+            return {"done": done, "total": total, "message": event.message}
+    return dict(before or {})

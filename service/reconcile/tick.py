@@ -1,4 +1,6 @@
-"""What to do next about every job. Pure: rows and observations in, actions out.
+"""What to do next about every job, or every scan. Pure: rows and observations in, actions out.
+
+A scan is a job without arms, and "job" below means either: whoever calls hands in those of one kind and their runs.
 
 Every action may be applied again, and a process may die between any two of them: the next tick
 starts from what is there. Rows in a terminal state are never changed; only what is left of their
@@ -43,7 +45,7 @@ class Wanted(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredJob:
+class DesiredWork:
     """One row, as far as decisions need it."""
 
     id: str
@@ -217,7 +219,7 @@ def is_over(run: Run) -> bool:
     return run.phase in {RunPhase.EXITED, RunPhase.LOST}
 
 
-def tick(desired: Sequence[DesiredJob], observed: Observed, now: float, *, limits: Limits) -> list[Action]:
+def tick(desired: Sequence[DesiredWork], observed: Observed, now: float, *, limits: Limits) -> list[Action]:
     """Everything that can be done now, at most one change of each row.
 
     Args:
@@ -237,12 +239,12 @@ def tick(desired: Sequence[DesiredJob], observed: Observed, now: float, *, limit
     return actions
 
 
-def _holds_a_place(job: DesiredJob) -> bool:
+def _holds_a_place(job: DesiredWork) -> bool:
     return job.status not in TERMINAL and job.attempt > 0 and job.next_attempt_at is None and not job.paused
 
 
 def _decide(
-    job: DesiredJob, observed: Observed, now: float, limits: Limits, *, may_start: bool
+    job: DesiredWork, observed: Observed, now: float, limits: Limits, *, may_start: bool
 ) -> Iterator[Action]:
     if job.status in TERMINAL:
         return
@@ -266,7 +268,7 @@ def _decide(
         yield from _watch(job, run, observed, now, limits)
 
 
-def _judge_result(job: DesiredJob, observed: Observed) -> Action:
+def _judge_result(job: DesiredWork, observed: Observed) -> Action:
     checked = observed.outputs.get(job.id)
     if checked is None:
         return VerifyResult(job_id=job.id)
@@ -275,7 +277,7 @@ def _judge_result(job: DesiredJob, observed: Observed) -> Action:
     return Succeed(job_id=job.id)
 
 
-def _validate(job: DesiredJob, observed: Observed) -> Iterator[Action]:
+def _validate(job: DesiredWork, observed: Observed) -> Iterator[Action]:
     checked = observed.inputs.get(job.id)
     if checked is None:
         yield ValidateInputs(job_id=job.id)
@@ -285,7 +287,7 @@ def _validate(job: DesiredJob, observed: Observed) -> Iterator[Action]:
         yield Enqueue(job_id=job.id)
 
 
-def _pause(job: DesiredJob, run: Run | None, observed: Observed) -> Iterator[Action]:
+def _pause(job: DesiredWork, run: Run | None, observed: Observed) -> Iterator[Action]:
     if run is not None and not is_over(run):
         if run.name not in observed.stopping:
             yield StopRun(name=run.name, grace_s=PAUSE_GRACE_S)
@@ -293,23 +295,23 @@ def _pause(job: DesiredJob, run: Run | None, observed: Observed) -> Iterator[Act
         yield SetPaused(job_id=job.id)
 
 
-def _relaunch(job: DesiredJob, now: float, limits: Limits) -> Action:
+def _relaunch(job: DesiredWork, now: float, limits: Limits) -> Action:
     if _is_late(job, now, limits.deadline_s):
         return Fail(job_id=job.id, problem=_deadline_problem(limits))
     return LaunchAttempt(job_id=job.id, attempt=job.attempt)
 
 
-def _is_late(job: DesiredJob, now: float, allowed_s: float) -> bool:
+def _is_late(job: DesiredWork, now: float, allowed_s: float) -> bool:
     return job.launched_at is not None and now - job.launched_at >= allowed_s
 
 
 def _deadline_problem(limits: Limits) -> Problem:
     return Problem(
-        code="deadline_exceeded", message=f"The job was stopped at its deadline of {limits.deadline_s:g} s."
+        code="deadline_exceeded", message=f"The run was stopped at its deadline of {limits.deadline_s:g} s."
     )
 
 
-def _after(job: DesiredJob, run: Run, failure: JobFailure | None, now: float, limits: Limits) -> Action:
+def _after(job: DesiredWork, run: Run, failure: JobFailure | None, now: float, limits: Limits) -> Action:
     """A run that ended and committed nothing."""
     code = run.exit_code
     if code is not None and is_users(code):
@@ -331,7 +333,7 @@ def _after(job: DesiredJob, run: Run, failure: JobFailure | None, now: float, li
 def _users_problem(code: int, failure: JobFailure | None) -> Problem:
     if failure is None:
         name = ExitCode(code).name.lower() if code in set(ExitCode) else "invalid_input"
-        return Problem(code=name, message=f"The job refused its input (exit code {code}) and left no reason.")
+        return Problem(code=name, message=f"The run refused its input (exit code {code}) and left no reason.")
     return Problem(code=failure.code, message=failure.message, param=failure.param)
 
 
@@ -345,14 +347,14 @@ def _how_it_ended(run: Run, failure: JobFailure | None) -> str:
     return f"ended with exit code {run.exit_code}"
 
 
-def _watch(job: DesiredJob, run: Run, observed: Observed, now: float, limits: Limits) -> Iterator[Action]:
+def _watch(job: DesiredWork, run: Run, observed: Observed, now: float, limits: Limits) -> Iterator[Action]:
     if run.phase is RunPhase.RUNNING and job.status == "queued":
         yield MarkRunning(job_id=job.id)
     if _is_late(job, now, limits.deadline_s + DEADLINE_SLACK_S) and run.name not in observed.stopping:
         yield StopRun(name=run.name, grace_s=STOP_GRACE_S)
 
 
-def _clear(desired: Iterable[DesiredJob], observed: Observed) -> Iterator[Action]:
+def _clear(desired: Iterable[DesiredWork], observed: Observed) -> Iterator[Action]:
     """Runs that no row needs any more: of jobs that are over, of older attempts, of nobody."""
     needed = {
         job_name(job.id, job.attempt)

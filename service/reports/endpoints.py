@@ -13,7 +13,6 @@ from service.context import ContextDep
 from service.errors import NotFound
 from service.errors import ServiceError
 from service.jobs import repository
-from service.jobs.verification import BadResult
 from service.jobs.verification import load_report
 from service.jobs.verification import load_result
 from service.reports.formats import FormatName
@@ -25,6 +24,7 @@ from service.reports.provenance import provenance_of
 from service.reports.published import PublishedReport
 from service.reports.published import publish
 from service.reports.published import report_schema
+from service.work.stored import BadResult
 
 router = APIRouter(prefix="/reports", tags=["reports"])
 

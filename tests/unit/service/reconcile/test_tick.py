@@ -16,7 +16,7 @@ from deploy.launch.protocol import RunPhase
 from service.reconcile.tick import TERMINAL
 from service.reconcile.tick import Action
 from service.reconcile.tick import Checked
-from service.reconcile.tick import DesiredJob
+from service.reconcile.tick import DesiredWork
 from service.reconcile.tick import Enqueue
 from service.reconcile.tick import Fail
 from service.reconcile.tick import LaunchAttempt
@@ -41,8 +41,10 @@ JOB = "ftjob-a"
 BAD = Problem(code="invalid_dataset", message="row 3: tgt is empty", param="training_file")
 
 
-def running(attempt: int = 1, **more: object) -> DesiredJob:
-    return dataclasses.replace(DesiredJob(id=JOB, status="running", attempt=attempt, launched_at=0.0), **more)
+def running(attempt: int = 1, **more: object) -> DesiredWork:
+    return dataclasses.replace(
+        DesiredWork(id=JOB, status="running", attempt=attempt, launched_at=0.0), **more
+    )
 
 
 def run_of(attempt: int, phase: RunPhase, code: int | None = None) -> dict[str, Run]:
@@ -54,26 +56,26 @@ def ended(attempt: int, code: int) -> dict[str, Run]:
     return run_of(attempt, RunPhase.EXITED, code)
 
 
-def decide(job: DesiredJob, now: float = 1.0, **seen: object) -> list[Action]:
+def decide(job: DesiredWork, now: float = 1.0, **seen: object) -> list[Action]:
     return tick([job], Observed(**seen), now, limits=LIMITS)
 
 
 def test_inputs_are_validated_before_anything_is_launched() -> None:
-    job = DesiredJob(id=JOB, status="validating_files")
+    job = DesiredWork(id=JOB, status="validating_files")
     assert decide(job) == [ValidateInputs(job_id=JOB)]
     assert decide(job, inputs={JOB: Checked()}) == [Enqueue(job_id=JOB)]
     assert decide(job, inputs={JOB: Checked(problem=BAD)}) == [Fail(job_id=JOB, problem=BAD)]
 
 
 def test_an_attempt_is_prepared_when_its_time_has_come_and_then_launched() -> None:
-    job = DesiredJob(id=JOB, status="queued", next_attempt_at=5.0)
+    job = DesiredWork(id=JOB, status="queued", next_attempt_at=5.0)
     assert decide(job, now=4.9) == []
     assert decide(job, now=5.0) == [PrepareAttempt(job_id=JOB, attempt=1)]
-    assert decide(DesiredJob(id=JOB, status="queued", attempt=1)) == [LaunchAttempt(job_id=JOB, attempt=1)]
+    assert decide(DesiredWork(id=JOB, status="queued", attempt=1)) == [LaunchAttempt(job_id=JOB, attempt=1)]
 
 
 def test_no_more_jobs_run_than_allowed() -> None:
-    queued = [DesiredJob(id=f"ftjob-{n}", status="queued", next_attempt_at=0.0) for n in range(4)]
+    queued = [DesiredWork(id=f"ftjob-{n}", status="queued", next_attempt_at=0.0) for n in range(4)]
     actions = tick(queued, Observed(), 1.0, limits=LIMITS)
     assert actions == [PrepareAttempt(job_id=f"ftjob-{n}", attempt=1) for n in range(2)]
     busy = [running(), *queued]
@@ -89,7 +91,7 @@ def test_a_result_is_verified_before_it_is_believed(code: int) -> None:
 
 
 def test_a_result_that_a_restored_database_has_forgotten_is_adopted() -> None:
-    job = DesiredJob(id=JOB, status="queued", next_attempt_at=0.0)
+    job = DesiredWork(id=JOB, status="queued", next_attempt_at=0.0)
     assert decide(job, results=frozenset({JOB})) == [VerifyResult(job_id=JOB)]
 
 
@@ -161,7 +163,7 @@ def test_a_run_without_a_row_is_stopped_and_removed() -> None:
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_a_job_that_is_over_keeps_no_run_and_takes_no_result(status: str) -> None:
-    job = DesiredJob(id=JOB, status=status, attempt=1)
+    job = DesiredWork(id=JOB, status=status, attempt=1)
     name = job_name(JOB, 1)
     results = frozenset({JOB})
     assert decide(job, runs=run_of(1, RunPhase.RUNNING), results=results) == [
@@ -188,7 +190,7 @@ def test_the_run_of_an_older_attempt_is_removed() -> None:
 
 
 def test_a_run_that_began_is_shown_as_running() -> None:
-    job = DesiredJob(id=JOB, status="queued", attempt=1)
+    job = DesiredWork(id=JOB, status="queued", attempt=1)
     assert decide(job, runs=run_of(1, RunPhase.PENDING)) == []
     assert decide(job, runs=run_of(1, RunPhase.RUNNING)) == [MarkRunning(job_id=JOB)]
 
@@ -200,7 +202,7 @@ def test_a_run_that_began_is_shown_as_running() -> None:
 class World:
     """Rows, runs and results, changed by actions, by users and by fate."""
 
-    rows: dict[str, DesiredJob] = field(default_factory=dict)
+    rows: dict[str, DesiredWork] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     results: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
@@ -336,7 +338,7 @@ def resume(world: World, job: str) -> None:
 @given(steps=chaos())
 def test_whatever_happens_every_job_comes_to_rest_once(steps: list[tuple[str, int]]) -> None:
     world = World(
-        rows={f"ftjob-{n}": DesiredJob(id=f"ftjob-{n}", status="validating_files") for n in range(3)}
+        rows={f"ftjob-{n}": DesiredWork(id=f"ftjob-{n}", status="validating_files") for n in range(3)}
     )
     for what, how in steps:
         disturb(world, what, how)

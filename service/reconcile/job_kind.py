@@ -1,0 +1,102 @@
+"""Fine-tuning jobs as the reconciler knows them."""
+
+from dataclasses import asdict
+from typing import Any
+from typing import cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from deploy.contract.spec import JobSpec
+from service.context import Context
+from service.jobs.inputs import Inputs
+from service.jobs.inputs import Sources
+from service.jobs.inputs import check_inputs
+from service.jobs.publication import copy_result_files
+from service.jobs.publication import publish
+from service.jobs.repository import JOBS
+from service.jobs.specification import make_spec
+from service.jobs.verification import VerifiedResult
+from service.jobs.verification import verify_result
+from service.reconcile import ingest
+from service.reconcile.ingest import Heard
+from service.reconcile.kind import WorkKind
+from service.reconcile.tick import DesiredWork
+from service.reconcile.tick import Limits
+from service.reconcile.tick import Wanted
+from service.tables import BaseModelRow
+from service.tables import FileRow
+from service.tables import JobEventRow
+from service.tables import JobRequestRow
+from service.tables import JobRow
+from service.work.inputs import Validate
+
+
+class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
+    """Jobs: three arms, checkpoints, pauses."""
+
+    run_kind = "job"
+    repository = JOBS
+    spec = JobSpec
+    started = "Fine-tuning job started"
+    validated = "Files validated, moving job to queued state"
+
+    def __init__(self, context: Context, *, validate: Validate) -> None:
+        self._context = context
+        self._validate = validate
+        self.limits = Limits(
+            max_failures=context.settings.max_attempts,
+            max_running=context.settings.max_running_jobs,
+            deadline_s=float(context.settings.job_deadline_s),
+        )
+
+    def desired(self, row: JobRow) -> DesiredWork:
+        """A row, as far as decisions need it."""
+        return DesiredWork(
+            id=row.id,
+            status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
+            wanted=Wanted.PAUSE if row.pause_requested else Wanted.RUN,
+            paused=row.phase == "paused",
+            attempt=row.attempt,
+            next_attempt_at=row.next_attempt_at,
+            failures=row.failures,
+            launched_at=row.launched_at,
+        )
+
+    def check_inputs(self, row: JobRow) -> Inputs:
+        """Files and base model."""
+        named = [each for each in (row.training_file, row.validation_file, row.probe_file) if each]
+        with self._context.database.reading() as session:
+            query = select(FileRow).where(FileRow.id.in_(named), FileRow.deleted.is_(False))
+            sources = Sources(
+                base_model=session.get(BaseModelRow, row.model),
+                files={file.id: file for file in session.scalars(query)},
+            )
+        return check_inputs(row, sources, self._context.store, validate=self._validate)
+
+    def accepted(self, inputs: object) -> dict[str, Any]:
+        """References, and hyperparameters without any ``auto``."""
+        known = cast(Inputs, inputs)
+        return {"inputs": known.to_json(), "hyperparameters": asdict(known.resolved)}
+
+    def make_spec(self, row: JobRow, attempt: int) -> JobSpec:
+        """As :func:`service.jobs.specification.make_spec`."""
+        return make_spec(row, attempt, store_uri=self._context.store.uri)
+
+    def verify(self, work_id: str) -> VerifiedResult:
+        """Weights, report and metrics."""
+        verified = verify_result(self._context.store, work_id)
+        copy_result_files(self._context.store, verified)
+        return verified
+
+    def publish(self, session: Session, row: JobRow, verified: object, *, now: float) -> None:
+        """As :func:`service.jobs.publication.publish`."""
+        publish(session, row, cast(VerifiedResult, verified), now=now)
+
+    def progress(self, row: JobRow, heard: Heard) -> dict[str, Any]:
+        """The newest numbers of each arm."""
+        return ingest.progress_of(row.progress, heard)
+
+    def keep(self, session: Session, row: JobRow, heard: Heard, *, now: float) -> None:
+        """Checkpoints."""
+        ingest.keep_checkpoints(session, row.id, heard, now=now)

@@ -1,0 +1,72 @@
+"""What one kind of work (a job, a scan) does in its own way. All the rest of reconciling it is the same."""
+
+from abc import ABC
+from abc import abstractmethod
+from typing import Any
+from typing import Generic
+
+from sqlalchemy.orm import Session
+
+from deploy.contract.document import Document
+from deploy.launch.protocol import RunKind
+from service.reconcile.ingest import Heard
+from service.reconcile.tick import DesiredWork
+from service.reconcile.tick import Limits
+from service.work.repository import EventRow
+from service.work.repository import RequestRow
+from service.work.repository import Row
+from service.work.repository import WorkRepository
+
+
+class WorkKind(ABC, Generic[Row, EventRow, RequestRow]):
+    """One kind of work. Every method may be called again after a crash."""
+
+    run_kind: RunKind
+    repository: WorkRepository[Row, EventRow, RequestRow]
+    limits: Limits
+    spec: type[Document]
+    started: str
+    """What its history says when its first run begins."""
+    validated: str
+    """What its history says when its inputs are found good."""
+
+    @abstractmethod
+    def desired(self, row: Row) -> DesiredWork:
+        """A row, as far as decisions need it."""
+
+    @abstractmethod
+    def check_inputs(self, row: Row) -> object:
+        """Look at everything that the row names; in a thread, for it takes long. Not None.
+
+        Raises:
+            BadInputs: the user has to change something.
+            InputsUnavailable, StoreError: nothing is known; it is tried again.
+        """
+
+    @abstractmethod
+    def accepted(self, inputs: object) -> dict[str, Any]:
+        """Columns that keep what :meth:`check_inputs` found."""
+
+    @abstractmethod
+    def make_spec(self, row: Row, attempt: int) -> Document:
+        """The spec of an attempt: the same row and attempt always give the same bytes."""
+
+    @abstractmethod
+    def verify(self, work_id: str) -> object:
+        """Hash and check everything that the result names, and copy what will be shown; in a thread. Not None.
+
+        Raises:
+            BadResult: it cannot be this row's result.
+            StoreError: nothing is known; it is tried again.
+        """
+
+    @abstractmethod
+    def publish(self, session: Session, row: Row, verified: object, *, now: float) -> None:
+        """End the row with success, unless it is over already, and show what :meth:`verify` found."""
+
+    @abstractmethod
+    def progress(self, row: Row, heard: Heard) -> dict[str, Any]:
+        """What the row shows of its progress, after what was heard."""
+
+    def keep(self, session: Session, row: Row, heard: Heard, *, now: float) -> None:
+        """Keep what events say beside their own words."""

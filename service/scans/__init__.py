@@ -1,0 +1,1 @@
+"""Scans: the suspicious rows of a training file, without training anything."""

@@ -1,0 +1,98 @@
+"""The routes of scans."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi import Header
+from fastapi import Query
+from fastapi import Request
+
+from service.body import json_body
+from service.context import ContextDep
+from service.context import Reading
+from service.context import Writing
+from service.errors import BadRequest
+from service.paging import Page
+from service.paging import page_of
+from service.scans import service
+from service.scans.repository import SCANS
+from service.scans.schemas import CreateScan
+from service.scans.view import ScanEventView
+from service.scans.view import ScanRowView
+from service.scans.view import ScanView
+from service.scans.view import view_event
+from service.scans.view import view_row
+from service.scans.view import view_scan
+from service.work.creation import Repetition
+from service.work.metadata import metadata_of
+
+router = APIRouter(prefix="/scans", tags=["scans"])
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("")
+def create(
+    body: Annotated[CreateScan, json_body(CreateScan)],
+    session: Writing,
+    context: ContextDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
+    x_stainless_retry_count: Annotated[str | None, Header()] = None,
+) -> ScanView:
+    """Look for suspicious rows in a training file."""
+    repetition = Repetition.from_headers(idempotency_key, x_stainless_retry_count)
+    return view_scan(service.create_scan(session, body, repetition, now=context.clock.now()))
+
+
+@router.get("")
+def list_scans(
+    request: Request, session: Reading, after: str | None = None, limit: Limit = 20
+) -> Page[ScanView]:
+    """Scans, the newest first; ``metadata[key]=value`` keeps those with that pair."""
+    cursor = None if after is None else SCANS.get(session, after)
+    if after is not None and cursor is None:
+        raise BadRequest(f"There is no scan {after!r} to continue after.", param="after")
+    rows = SCANS.page(session, after=cursor, limit=limit + 1, metadata=metadata_of(request))
+    return page_of([view_scan(row) for row in rows], limit=limit)
+
+
+@router.get("/{scan_id}")
+def retrieve(scan_id: str, session: Reading) -> ScanView:
+    """One scan."""
+    return view_scan(service.require(session, scan_id))
+
+
+@router.post("/{scan_id}/cancel")
+def cancel(scan_id: str, session: Writing, context: ContextDep) -> ScanView:
+    """Cancel a scan."""
+    return view_scan(service.cancel_scan(session, scan_id, now=context.clock.now()))
+
+
+@router.get("/{scan_id}/events")
+def events(
+    scan_id: str, session: Reading, after: str | None = None, limit: Limit = 20
+) -> Page[ScanEventView]:
+    """What happened, the newest first."""
+    service.require(session, scan_id)
+    cursor = None if after is None else SCANS.get_event(session, scan_id, after)
+    if after is not None and cursor is None:
+        raise BadRequest(f"There is no event {after!r} to continue after.", param="after")
+    rows = SCANS.events_page(session, scan_id, after=cursor, limit=limit + 1)
+    return page_of([view_event(row) for row in rows], limit=limit)
+
+
+@router.get("/{scan_id}/rows")
+def rows(
+    scan_id: str,
+    context: ContextDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Page[ScanRowView]:
+    """The suspicious rows, the most suspicious first."""
+    found = service.find_scan(context, scan_id).findings.listed
+    start = 0
+    if after is not None:
+        start = next((rank for rank, each in enumerate(found, 1) if f"row-{each.row}" == after), 0)
+        if start == 0:
+            raise BadRequest(f"There is no row {after!r} to continue after.", param="after")
+    shown = found[start : start + limit + 1]
+    return page_of([view_row(rank, each) for rank, each in enumerate(shown, start + 1)], limit=limit)

@@ -1,0 +1,42 @@
+"""Events that the service itself writes into the history of a job or a scan."""
+
+from typing import Any
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from service.work.repository import EventRow
+from service.work.repository import RequestRow
+from service.work.repository import Row
+from service.work.repository import WorkRepository
+
+Level = Literal["info", "warn", "error"]
+
+
+def record(
+    session: Session,
+    repository: WorkRepository[Row, EventRow, RequestRow],
+    row: Row,
+    message: str,
+    *,
+    at: float,
+    level: Level = "info",
+    **data: Any,
+) -> None:
+    """Tell the user what the service did.
+
+    The sequence is the version that the row had when this was decided, so a decision that is applied
+    again after a crash is told once.
+    """
+    repository.add_event(
+        session,
+        work_id=row.id,
+        attempt=0,
+        pod="",
+        sequence=row.version,
+        at=at,
+        level=level,
+        type="message",
+        message=message[:2000],
+        data=data,
+    )
