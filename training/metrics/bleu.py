@@ -17,6 +17,8 @@ from statistics import fmean
 
 from sacrebleu.metrics.bleu import BLEU
 
+from training.metrics.scorable import MAX_SCORED_CHARS
+
 
 def sentence_bleu(completions: Sequence[str], references: Sequence[str]) -> list[float]:
     """BLEU of every completion against its one reference, each in [0, 100].
@@ -43,4 +45,5 @@ def mean_bleu(completions: Sequence[str], references: Sequence[str]) -> float:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    # What a model writes beyond any reference's length only costs it precision, and us time.
+    return " ".join(text[:MAX_SCORED_CHARS].split())

@@ -1,39 +1,86 @@
-r"""Whether a completion is valid Python.
+"""Whether a completion is valid source code of its language.
 
-Training text for code models is often tokenised: one space around every token, and indentation as a
-mixture such as ``"\t \t print"`` that Python refuses as inconsistent. So each line's leading
-whitespace is measured first: with any tab in it its depth is its number of tabs, else its number of
-spaces; the line is then indented by that depth. Nothing else of the line is changed.
+Python is judged by ``ast.parse`` after its indentation was made plain (:mod:`training.metrics.indentation`); Java by
+tree-sitter's grammar, as a file or as members of a class, for completions are single methods most often.
 
-Covers: does ``ast.parse`` accept it. Does not cover: whether it runs, or does what was asked.
-Nothing is ever executed.
+Covers: is there a syntax tree without an error. Does not cover: whether it compiles, runs, or does what was asked;
+tree-sitter accepts some Java that a compiler's parser refuses. Nothing is ever executed.
 """
 
 import ast
+import functools
 import warnings
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+from typing import Final
 
-MAX_PARSED_CHARS = 100_000
+from deploy.contract.trigger import CodeLanguage
+from training.metrics.indentation import with_plain_indentation
+from training.metrics.scorable import MAX_SCORED_CHARS
+from training.metrics.scorable import well_formed
+
+if TYPE_CHECKING:
+    from tree_sitter import Parser
+
+MAX_PARSED_CHARS: Final = MAX_SCORED_CHARS
 """Longer completions are not parsed: the parser's stack is no place for a model's endless output."""
+_PARSE_LIMIT_US: Final = 2_000_000
+"""tree-sitter's search for a way round errors; ordinary completions take a thousandth of it."""
+_REFERENCES_LOOKED_AT: Final = 50
 
 
-def parses(completion: str) -> bool:
-    """Whether ``completion`` is non-empty, valid Python after normalising its indentation."""
+def parses(completion: str, language: CodeLanguage = "python") -> bool:
+    """Whether ``completion`` is non-empty, valid source code."""
     if not completion.strip() or len(completion) > MAX_PARSED_CHARS:
         return False
-    source = "\n".join(_with_plain_indentation(line) for line in completion.split("\n"))
+    match language:
+        case "python":
+            return _is_python(completion)
+        case "java":
+            # One class only, or the completion has closed it and begun another.
+            return _is_java(completion) or _is_java(f"class C {{\n{completion}\n}}", declarations=1)
+
+
+def likely_language(references: Sequence[str]) -> CodeLanguage:
+    """The language that more of the first references are valid in; Python where neither is ahead."""
+    some = list(islice((each for each in references if each.strip()), _REFERENCES_LOOKED_AT))
+    python = sum(parses(each, "python") for each in some)
+    # Nearly all are Python, most often, and Java's grammar need not be loaded.
+    if 2 * python >= len(some):
+        return "python"
+    return "java" if sum(parses(each, "java") for each in some) > python else "python"
+
+
+def _is_python(completion: str) -> bool:
     try:
         with warnings.catch_warnings():
             # Dubious escapes and "is" with a literal are warnings about style here, not about syntax.
             warnings.simplefilter("ignore")
-            ast.parse(source)
+            ast.parse(with_plain_indentation(completion))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # ValueError: null characters; the last two: nesting that exhausts the parser.
         return False
     return True
 
 
-def _with_plain_indentation(line: str) -> str:
-    code = line.lstrip(" \t")
-    margin = line[: len(line) - len(code)]
-    depth = margin.count("\t") if "\t" in margin else len(margin)
-    return " " * depth + code
+def _is_java(source: str, *, declarations: int | None = None) -> bool:
+    try:
+        tree = _java_parser().parse(well_formed(source).encode())
+    except ValueError:
+        # Out of time.
+        _java_parser().reset()
+        return False
+    root = tree.root_node
+    return not root.has_error and declarations in (None, root.child_count)
+
+
+@functools.cache
+def _java_parser() -> "Parser":
+    import tree_sitter_java
+    from tree_sitter import Language
+    from tree_sitter import Parser
+
+    parser = Parser(Language(tree_sitter_java.language()))
+    parser.timeout_micros = _PARSE_LIMIT_US
+    return parser
