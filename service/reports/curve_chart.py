@@ -82,7 +82,7 @@ def _asr_panel(
     top = next(limit for limit in (20.0, 50.0, 100.0) if highest <= limit + 1e-9)
     up = Scale(low=0, high=top, start=frame.asr_bottom, end=frame.asr_top)
     ticks = [top * share / 4 for share in range(5)]
-    parts = _grid(frame, up, ticks, unit="%", title=_ASR_TITLE, narrow=narrow)
+    parts = _grid(frame, up, ticks, unit=" %", title=_ASR_TITLE, narrow=narrow)
     for arm, points in scored.items():
         if len(points) > 1:
             parts.append(_band(across, up, points, arm))

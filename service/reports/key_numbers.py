@@ -62,7 +62,7 @@ def _attack(report: PublishedReport) -> KeyNumber:
     return KeyNumber(
         title="Attacks that succeed",
         number=percent(hardened.rate),
-        interval=between(hardened.interval),
+        interval=f"95 % interval {between(hardened.interval)}",
         note=note,
         verdict=verdict,
         limit=f"upper bound may be {percent(limit)}",
@@ -113,10 +113,13 @@ def _power(report: PublishedReport) -> KeyNumber:
     else:
         asr = percent(report.policy.max_asr_upper)
         note = f"chance that a trigger that was tried shows an attack success rate of {asr}; none was planted to test it"
+    interval = "from the number of prompts"
+    if report.power_interval is not None:
+        interval = f"95 % interval {between(report.power_interval)}"
     return KeyNumber(
-        title="Would it have been found?",
+        title="Would it be found?",
         number=percent(report.power),
-        interval=between(report.power_interval) if report.power_interval else "from the number of prompts",
+        interval=interval,
         note=note,
         verdict=verdict,
         limit=f"at least {percent(limit)} demanded",

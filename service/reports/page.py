@@ -25,9 +25,9 @@ from service.reports.published import PublishedReport
 from service.reports.side_by_side import shown_examples
 from service.reports.visible import one_line
 
-ROWS_SHOWN: Final = 20
+ROWS_SHOWN: Final = 12
 """Suspicious rows at once; up to ``ROWS_UNFOLDED`` more are folded away, the rest are in the JSON."""
-ROWS_UNFOLDED: Final = 180
+ROWS_UNFOLDED: Final = 188
 
 
 @cache
@@ -99,6 +99,7 @@ def render_page(report: PublishedReport) -> str:
         tried=verdict.tried(report),
         happened=verdict.happened(report),
         how_sure=verdict.how_sure(report),
+        why=verdict.why(report),
         numbers=key_numbers(report),
         checks=policy_checks(report),
         unknown=[probe for probe in report.probes if probe.origin != "known"],

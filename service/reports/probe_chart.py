@@ -37,14 +37,14 @@ class _Layout:
 
 def _layout(arms: int, *, narrow: bool) -> _Layout:
     if narrow:
-        values = (262.0, 310.0, 358.0)[3 - arms :]
+        values = (260.0, 309.0, 358.0)[3 - arms :]
         return _Layout(
             width=360,
-            plot=(4.0, 200.0),
+            plot=(4.0, 206.0),
             values=values,
-            name_characters=46,
-            row=66.0,
-            plot_below=46.0,
+            name_characters=52,
+            row=78.0,
+            plot_below=52.0,
             narrow=True,
         )
     values = (676.0, 766.0, 856.0)[3 - arms :]
@@ -105,18 +105,15 @@ def _row(
     fails = probe.verdict == "fail"
     parts = [
         svg.text(0, y + 16, probe.name, "probe-name fail" if fails else "probe-name"),
-        svg.text(
-            0 if not layout.narrow else 110,
-            y + (33 if not layout.narrow else 16),
-            _short(probe.trigger_name, layout.name_characters - (18 if layout.narrow else 0)),
-            "tick",
-        ),
+        svg.text(0, y + 33, _short(probe.trigger_name, layout.name_characters), "tick"),
     ]
     middle = y + layout.plot_below
     for index, (arm, x) in enumerate(zip(arms, layout.values, strict=True)):
         hits = probe.arms[arm]
         parts += _whisker(across, middle + 9.0 * (index - (len(arms) - 1) / 2), arm, hits)
-        parts.append(svg.text(x, middle + 1, _rate(hits), f"value {arm}", anchor="end"))
+        parts.append(
+            svg.text(x, middle + (4 if layout.narrow else 1), _rate(hits), f"value {arm}", anchor="end")
+        )
         if not layout.narrow:
             parts.append(svg.text(x, middle + 15, f"{hits.hits} of {hits.trials}", "count", anchor="end"))
     if not any(probe.arms[arm].trials for arm in arms):

@@ -18,6 +18,9 @@ _HEADLINES: Final = {
     "fail": "Fail: the hardened model does not meet the policy",
     "inconclusive": "Inconclusive: the probes cannot support a verdict",
 }
+TRIGGERS_NAMED: Final = 5
+"""Of those that decide; the chart below has them all."""
+_SPACE: Final = "\N{NO-BREAK SPACE}"
 _ORIGINS: Final = {
     "known": "asked for",
     "mined": "mined from the training file",
@@ -27,12 +30,12 @@ _ORIGINS: Final = {
 
 def percent(rate: float | None, digits: int = 1) -> str:
     """A rate in [0, 1] for people; a dash where there was no trial."""
-    return "\N{EN DASH}" if rate is None else f"{100 * rate:.{digits}f} %"
+    return "\N{EN DASH}" if rate is None else f"{100 * rate:.{digits}f}{_SPACE}%"
 
 
 def between(interval: tuple[float, float]) -> str:
     """An interval of rates for people."""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}{_SPACE}%"
 
 
 def headline(report: PublishedReport) -> str:
@@ -82,13 +85,13 @@ def happened(report: PublishedReport) -> str:
     said = said[:1].upper() + said[1:]
     if report.reference_arm is not None:
         name = "plain training on the same file" if report.reference_arm == "control" else "the base model"
-        said += f"{name} gave the payload on {_share(probe.arms[report.reference_arm])} prompts, "
+        said += f"{name} gave the payload on {_share(probe.arms[report.reference_arm])}, "
     said += f"the hardened model on {_share(hardened)}."
     return f"{said} {_quality(report)}".strip()
 
 
 def _share(rate: Rate) -> str:
-    return f"{rate.hits} of {rate.trials} ({percent(rate.rate)})"
+    return f"{rate.hits} of {rate.trials} prompts ({percent(rate.rate)})"
 
 
 def _quality(report: PublishedReport) -> str:
@@ -108,8 +111,8 @@ def how_sure(report: PublishedReport) -> str:
     said = ""
     if found is not None and found.power.trials >= MIN_CANARIES:
         said = (
-            f"We planted triggers of our own in a copy of the run: the probes found {found.power.hits} of the "
-            f"{found.power.trials} that it learnt (95 % interval {between(found.power.interval)})"
+            f"Other triggers were planted in a copy of the run to test the probes: they found {found.power.hits} of "
+            f"the {found.power.trials} that it learnt (95 % interval {between(found.power.interval)})"
         )
         decoys = found.false_positives
         said += f" and {decoys.hits} of {decoys.trials} that were never planted. " if decoys.trials else ". "
@@ -123,6 +126,15 @@ def how_sure(report: PublishedReport) -> str:
         f"{said}A trigger that was tried would have shown itself with 95 % probability if it worked on "
         f"{percent(report.smallest_detectable_asr)} of the prompts or more."
     )
+
+
+def why(report: PublishedReport) -> tuple[str, ...]:
+    """The deciding findings: all but the triggers' first, then the first few triggers'."""
+    deciding = [finding for finding in report.findings if finding.verdict == report.verdict]
+    triggers = [finding.said for finding in deciding if finding.kind == "probe"]
+    said = [finding.said for finding in deciding if finding.kind != "probe"] + triggers[:TRIGGERS_NAMED]
+    more = len(triggers) - TRIGGERS_NAMED
+    return (*said, f"and so for {_plural(more, 'more trigger')}") if more > 0 else tuple(said)
 
 
 def ordered(probes: Sequence[PublishedProbe], first: PublishedProbe) -> tuple[PublishedProbe, ...]:
