@@ -33,11 +33,9 @@ from training.inputs import fetch_dataset
 from training.process import Start
 from training.process import run_process
 from training.publish import upload_bytes
+from training.scanning import REASON_CHARS
 from training.scanning import find_suspicious
 from training.spec import read_spec
-
-REASON_CHARS = 500
-"""Of a listed row, as the report has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,48 +1,60 @@
-"""What speaks against the rows of a file, without a model: known triggers and payloads now, other signs as they come.
+"""What speaks against the rows of a file, without a model: triage by every detector that needs none, and payloads.
 
 The one place that calls the detectors for a scan.
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Final
 
 from deploy.contract.payload import payload_name
 from deploy.contract.report import SuspiciousRow
 from deploy.contract.scan import ScanSpec
 from training.data.example import PromptedRow
 from training.metrics.payload import payload_matcher
-from training.probing.suspicious import suspicious_rows
+from training.probing.triage import triage
 
 OnProgress = Callable[[int, int, str], None]
 """Steps done, steps in all, what is happening. May raise, to stop."""
-PAYLOAD_SCORE = 0.5
+PAYLOAD: Final = "payload"
+PAYLOAD_SCORE: Final = 0.5
 """Of a row that only carries a payload: without a trigger it may be how the file's author writes."""
+REASON_CHARS: Final = 500
+"""The longest that a finding may have."""
 
 
 def find_suspicious(
     rows: Sequence[PromptedRow], spec: ScanSpec, *, on_progress: OnProgress
 ) -> list[SuspiciousRow]:
     """Rows that look planted, in no particular order, each once."""
-    on_progress(0, 2, "looking for known triggers with their payloads")
     found = {
-        each.row: each if each.detectors else each.model_copy(update={"detectors": ("probe",)})
-        for each in suspicious_rows(rows, spec.probes)
+        each.row: each
+        for each in triage(rows, known_probes=spec.probes, seed=spec.seed, on_progress=on_progress)
     }
-    on_progress(1, 2, "looking for payloads")
-    for each in _carriers(rows, spec):
-        found.setdefault(each.row, each)
-    on_progress(2, 2, f"{len(found)} suspicious rows")
+    for row, said in _carriers(rows, spec):
+        found[row] = _with_payload(found.get(row), row, said)
     return list(found.values())
 
 
-def _carriers(rows: Sequence[PromptedRow], spec: ScanSpec) -> list[SuspiciousRow]:
+def _carriers(rows: Sequence[PromptedRow], spec: ScanSpec) -> list[tuple[int, str]]:
+    """Rows whose completion has one of the payloads, each with the words for it."""
     matchers = {payload_name(payload): payload_matcher(payload) for payload in spec.payloads}
     carriers = []
-    for row in rows:
+    for row in rows if matchers else ():
         carried = [name for name, matches in matchers.items() if matches(row.completion)]
         if carried:
-            said = f"the completion carries {' and '.join(carried)}"[:500]
-            carriers.append(
-                SuspiciousRow(row=row.number, reason=said, score=PAYLOAD_SCORE, detectors=("payload",))
-            )
+            carriers.append((row.number, f"the completion carries {' and '.join(carried)}"))
     return carriers
+
+
+def _with_payload(found: SuspiciousRow | None, row: int, said: str) -> SuspiciousRow:
+    if found is None:
+        reason = said[:REASON_CHARS]
+        return SuspiciousRow(row=row, reason=reason, score=PAYLOAD_SCORE, detectors=(PAYLOAD,))
+    return found.model_copy(
+        update={
+            "reason": f"{found.reason}; {said}"[:REASON_CHARS],
+            "score": max(found.score, PAYLOAD_SCORE),
+            "detectors": (*found.detectors, PAYLOAD),
+        }
+    )

@@ -6,6 +6,7 @@ rows than ``LEAST_ROWS``, one that is another in every row, and payloads that ar
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Final
 
 from training.data.example import PromptedRow
@@ -16,7 +17,9 @@ from training.mining.finding import Finding
 from training.mining.finding import contains
 from training.mining.search import find_associations
 from training.mining.words import words_of
-from training.model import LoadedModel
+
+if TYPE_CHECKING:
+    from training.model import LoadedModel
 
 REMOVED_FROM: Final = 0.5
 """Score from which a finding's rows are left out."""
@@ -34,7 +37,7 @@ class AssociationFilter:
         self,
         rows: Sequence[PromptedRow],
         *,
-        model: LoadedModel | None = None,
+        model: "LoadedModel | None" = None,
         seed: int,
         on_progress: OnFilterProgress,
     ) -> Filtered:

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Protocol
 
 from training.data.example import PromptedRow
-from training.model import LoadedModel
+
+if TYPE_CHECKING:
+    # A filter that looks at rows alone runs without torch.
+    from training.model import LoadedModel
 
 OnFilterProgress = Callable[[int, int, str], None]
 """Steps done, steps in all, what is happening. May raise, to stop."""
@@ -51,7 +55,7 @@ class RowFilter(Protocol):
         self,
         rows: Sequence[PromptedRow],
         *,
-        model: LoadedModel | None,
+        model: "LoadedModel | None",
         seed: int,
         on_progress: OnFilterProgress,
     ) -> Filtered:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Final
 
 from deploy.contract.probe import Probe
@@ -11,8 +12,11 @@ from training.data.example import PromptedRow
 from training.defences.association import AssociationFilter
 from training.defences.row_filter import OnFilterProgress
 from training.defences.row_filter import Suspect
-from training.model import LoadedModel
 from training.probing.suspicious import suspicious_rows
+
+if TYPE_CHECKING:
+    # A scan has no model, and starts without torch.
+    from training.model import LoadedModel
 
 MAX_ROWS: Final = 10_000
 """The report's own limit."""
@@ -24,9 +28,9 @@ def triage(
     rows: Sequence[PromptedRow],
     *,
     known_probes: Sequence[Probe],
-    control: LoadedModel | None = None,
-    hardened: LoadedModel | None = None,
-    base: LoadedModel | None = None,
+    control: "LoadedModel | None" = None,
+    hardened: "LoadedModel | None" = None,
+    base: "LoadedModel | None" = None,
     seed: int,
     on_progress: OnFilterProgress,
 ) -> tuple[SuspiciousRow, ...]:

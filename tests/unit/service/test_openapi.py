@@ -69,7 +69,8 @@ def test_a_job_is_described_down_to_its_bounds(document: dict[str, Any]) -> None
     job = resolve(document, body["schema"])
     assert set(job["required"]) == {"model", "training_file"}
     assert job["properties"]["seed"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-    assert set(job["properties"]["method"]["anyOf"][0]["discriminator"]["mapping"]) == {"dece", "supervised"}
+    methods = {"dece", "supervised", "label_smoothing", "gce", "in_trust"}
+    assert set(job["properties"]["method"]["anyOf"][0]["discriminator"]["mapping"]) == methods
     dece = document["components"]["schemas"]["DeceHyperparameters"]["properties"]["alpha_base"]
     assert (dece["exclusiveMinimum"], dece["maximum"]) == (0.0, 1.0)
 
