@@ -36,8 +36,9 @@ def summary(command: EntryPoint) -> str:
     source = _source(command.module)
     if source is None:
         return ""
-    docstring = ast.get_docstring(ast.parse(source.read_bytes())) or ""
-    return docstring.partition("\n")[0]
+    first = (ast.get_docstring(ast.parse(source.read_bytes())) or "").partition("\n")[0]
+    # "temper report JOB: what it does": the list names the command already.
+    return first.partition(": ")[2] if first.startswith("temper ") and ": " in first else first
 
 
 def _source(module: str) -> Path | None:

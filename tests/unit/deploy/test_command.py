@@ -33,7 +33,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_commands_whose_packages_are_there_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert "  report     temper report JOB:" in shown
+    assert "  report     print a job's report" in shown
     assert "elsewhere" not in shown
 
 
