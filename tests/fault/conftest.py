@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: a network that breaks on demand."""
+"""Fixtures of the fault tests: a network that breaks on demand, a scan in a process of its own."""
 
 import re
 import socket
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from scan_process import scan_bench
+
+__all__ = ["scan_bench"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
