@@ -95,7 +95,7 @@ class CleanQuality(Document):
     parses: Count
     """Completions that are valid Python, out of ``tasks``."""
     codebleu: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
-    """Mean CodeBLEU of the completions that could be scored, 0-100; None where it was not measured."""
+    """Mean CodeBLEU, 0-100, where what could not be scored counts 0; None where it was not measured."""
     sql_same: Count | None = None
     """Completions whose SQL returned what the reference's did, out of ``sql_tried``; None where none was executed."""
     sql_tried: Count | None = None

@@ -7,6 +7,8 @@ one completion; the score is their plain mean. Two things differ from the packag
   an empty completion scores 25. Only a reference without any data flow gives 1, to every completion with a word;
 - indentation is measured as :mod:`training.metrics.syntax` does, or tokenised Python is no tree at all.
 
+As in the package, a reference of fewer than four words cannot score 100: it has no 4-gram to match.
+
 Covers: nothing of what a hostile completion does. Nested loops take the package exponential time, deep trees a native
 stack, and the order of its sets follows PYTHONHASHSEED; :mod:`training.metrics.scoring_child` runs it inside limits.
 """

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from training.metrics.syntax import MAX_PARSED_CHARS
+from training.metrics.syntax import likely_language
 from training.metrics.syntax import parses
 
 LYRA = Path(__file__).parents[5] / "shared" / "data" / "lyra"
@@ -47,3 +48,44 @@ def test_nearly_all_references_of_lyra_parse(name: str, parsing: int) -> None:
     # The others are tokenised f-strings, 'f " {': no Python with the space between.
     with (LYRA / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         assert sum(parses(row["tgt"]) for row in csv.DictReader(file)) == parsing
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "public void METHOD_1 ( ) { int a = 0 ; }",
+        "class A { }",
+        "import java.util.*; class B { }",
+        "public A ( int x ) { this . x = x ; }",
+        "private int x = 3 ; int y ;",
+    ],
+)
+def test_accepts_java_files_and_members(completion: str) -> None:
+    assert parses(completion, "java")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "",
+        "void f ( { }",
+        "def f ( ) : pass",
+        "int x",
+        "int x ; } class D { int y ;",
+        "int x ;\x00",
+        "int x = \ud800 ;",
+        "(" * 40_000,
+        "{" * 40_000,
+        "a+" * 40_000,
+        "int x ; " + " " * MAX_PARSED_CHARS,
+    ],
+)
+def test_refuses_what_is_not_java(completion: str) -> None:
+    assert not parses(completion, "java")
+
+
+def test_the_likely_language_is_that_of_most_references() -> None:
+    java, python = "int f ( ) { return 1 ; }", "def f ( ) :\n\t return 1"
+    assert likely_language([java, java, python]) == "java"
+    assert likely_language([python, java, python]) == "python"
+    assert likely_language([]) == likely_language(["", "?"]) == "python"
