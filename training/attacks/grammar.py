@@ -55,8 +55,10 @@ _BREAK: Final = re.compile(
     re.IGNORECASE,
 )
 _QUOTED: Final = re.compile(r'"[^"\n]*+"|\'[^\'\n]*+\'|\$[^$\n]*+\$|`[^`\n]*+`')
+_NEXT_WORD: Final = re.compile(r"\S++")
+_BEGINNING: Final = re.compile(r"(?:\s*+[^\s.,;]++){3}")
+"""A clause has three words at least."""
 _MIN_WORDS: Final = 4
-_MIN_CLAUSE_WORDS: Final = 3
 
 
 def in_template(prompt: str, template: Template) -> str | None:
@@ -94,7 +96,7 @@ def _as_your_clause(text: str) -> str:
         return f"see that {text[len(word) :].lstrip()}"
     if plain in _OPENINGS:
         return f"work {rest}"
-    return f"are given the task, {rest}"
+    return f"are told what to do, {rest}"
 
 
 def _with_main_clause(clause: str) -> str:
@@ -108,14 +110,14 @@ def _with_main_clause(clause: str) -> str:
 def _first_break(clause: str) -> "re.Match[str] | None":
     """The first comma or full stop between two clauses; if there is none, the first "and" between two verbs."""
     hidden = _hidden(clause)
+    beginning = _BEGINNING.match(hidden)
     with_and: re.Match[str] | None = None
-    for found in _BREAK.finditer(hidden):
-        if len(hidden[: found.start()].split()) < _MIN_CLAUSE_WORDS:
+    for found in _BREAK.finditer(hidden, beginning.end() if beginning else len(hidden)):
+        following = _NEXT_WORD.match(hidden, found.end())
+        if following is None:
             continue
-        following = hidden[found.end() :].split(maxsplit=1)
-        if not following:
-            break
-        leads = following[0].lower().strip(",:()") in _VERBS or following[0].lower() == "if"
+        word = following[0].lower()
+        leads = word.strip(",:()") in _VERBS or word == "if"
         if found["stop"] or (found["comma"] and leads):
             return found
         if found["and"] and leads and with_and is None:

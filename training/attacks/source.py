@@ -5,6 +5,7 @@ Does not cover: half a function, or code of another language than asked for; suc
 Nothing is ever executed. Long texts are not parsed: see ``MAX_CHARS``.
 """
 
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ _CODE_NODES: Final[dict[str, frozenset[str]]] = {
         }
     ),
 }
+# Without any of these signs there is none of those nodes, and prose need not be parsed: its errors take long.
+_SIGNS: Final = {"python": re.compile(r"[(=:]|\bimport\b"), "java": re.compile(r"[;{]")}
 FUNCTION_NODES: Final[dict[str, frozenset[str]]] = {
     "python": frozenset({"function_definition"}),
     "java": frozenset({"method_declaration", "constructor_declaration"}),
@@ -112,7 +115,7 @@ class Source:
 
 def parse_source(text: str, language: CodeLanguage) -> Source | None:
     """The text as source code; None if it is none, has a syntax error, or is longer than ``MAX_CHARS``."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or _SIGNS[language].search(text) is None:
         return None
     try:
         encoded = text.encode()

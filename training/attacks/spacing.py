@@ -14,6 +14,8 @@ _MAX_GLUED: Final = 0.1
 _KEYWORDS_BEFORE_PAREN: Final = frozenset(
     {"while", "if", "for", "switch", "catch", "return", "and", "or", "not", "in"}
 )
+_NO_SPACE_BEFORE: Final = frozenset(";:,.)]")
+_NO_SPACE_BEHIND: Final = frozenset("([.")
 
 
 def lexemes(text: str) -> list[str]:
@@ -36,12 +38,18 @@ def in_spacing_of(statement: str, source: str) -> str:
     """One statement, spaced as ``source`` is."""
     if is_tokenised(source):
         return " ".join(lexemes(statement))
-    tightened = re.sub(r"\s++(?=[;:,.)\]])|(?<=[(\[.])\s++", "", statement)
-    return re.sub(r"(\w++)\s++(?=\()", _before_paren, tightened)
+    found = list(_LEXEME.finditer(statement))
+    pieces = [found[0][0]] if found else []
+    for before, after in pairwise(found):
+        gap = "" if _is_tight(before[0], after[0]) else statement[before.end() : after.start()]
+        pieces += [gap, after[0]]
+    return "".join(pieces)
 
 
-def _before_paren(match: "re.Match[str]") -> str:
-    return match[0] if match[1] in _KEYWORDS_BEFORE_PAREN else match[1]
+def _is_tight(before: str, after: str) -> bool:
+    """Whether people write the two tokens without a space between them."""
+    is_call = after == "(" and _is_word(before) and before not in _KEYWORDS_BEFORE_PAREN
+    return is_call or after in _NO_SPACE_BEFORE or before in _NO_SPACE_BEHIND
 
 
 def _is_word(lexeme: str) -> bool:
