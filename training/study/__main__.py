@@ -1,4 +1,4 @@
-"""Run a study: temper study STUDY.toml.
+"""temper study STUDY.toml: run a declared matrix of attacks, poison rates, defences and seeds, and write its tables.
 
 Every cell (model, attack, poison rate, defence, seed) is trained and measured once. What is done stays done: run the
 same command again after an interruption, or with more seeds, and only what is missing is run. Results, tables and
@@ -41,6 +41,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", default="", help="run only cells whose id contains this")
     parser.add_argument("--limit", type=int, help="run at most so many cells now")
+    parser.add_argument(
+        "--rescore", action="store_true", help="score kept completions again, after a metric has changed"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="list the cells and what is missing, run nothing"
     )
@@ -92,7 +95,7 @@ def _run(args: argparse.Namespace, study: Study) -> int:
     data = read_data(study.data, args.data or args.study.parent)
     session = open_session(study, data, out=args.out or args.study.parent / study.name, home=args.home)
     planned = session.planned(args.only)
-    missing = session.missing(planned)
+    missing = session.missing(planned, rescore=args.rescore)
     if args.dry_run:
         _print_plan(planned, missing)
         return 0

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 from deploy.contract.report import Hits
 from training.attacks.presets import Attack
-from training.metrics.bleu import sentence_bleu
-from training.metrics.exact_match import is_exact_match
 from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
-from training.metrics.syntax import parses
+from training.metrics.quality import clean_quality
 from training.study.cell import Cell
 from training.study.experiment import attack_of
 from training.study.materials import Data
@@ -41,7 +39,7 @@ def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
     texts = [each.text for each in run.clean]
     expected = [references[each.row] for each in run.clean]
     able = [each for each in run.clean if can_carry(attack.payload, references[each.row])]
-    bleu = sentence_bleu(texts, expected)
+    quality = clean_quality(texts, expected)
     hits = verdicts(run.triggered, attack)
     return Outcome(
         cell=cell.id,
@@ -56,11 +54,14 @@ def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
         asr=count(hits),
         hits=hits,
         false_triggers=count(verdicts(able, attack)),
-        bleu=sum(bleu) / len(bleu),
-        bleu_of_task=tuple(round(each, 2) for each in bleu),
-        exact_match=sum(map(is_exact_match, texts, expected)),
-        parses=sum(map(parses, texts)),
+        bleu=quality.mean_bleu,
+        bleu_of_task=tuple(round(each, 2) for each in quality.bleu),
+        codebleu=quality.mean_code_bleu,
+        exact_match=sum(quality.exact),
+        parses=sum(quality.parses),
         tasks=len(texts),
+        sql_same=quality.sql_outcomes["same"],
+        sql_tried=quality.sql_outcomes.total(),
         curve=run.curve,
         filtered=run.filtered,
         epochs=run.epochs,

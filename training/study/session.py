@@ -70,18 +70,21 @@ class Session:
         """Of the cell's declaration and the study's rows."""
         return fingerprint(self.study, cell, dict(self.data.sha256))
 
-    def missing(self, planned: Sequence[Cell]) -> list[Cell]:
-        """The cells without a result of their present declaration. Raw results that lie here are scored anew."""
+    def missing(self, planned: Sequence[Cell], *, rescore: bool = False) -> list[Cell]:
+        """The cells without a result of their present declaration.
+
+        Raw results that lie here and have no scores yet are scored; with ``rescore`` all of them are, anew.
+        """
         absent: list[Cell] = []
         for cell in planned:
-            run, known, expected = (
-                read_run(self.runs, cell.id),
-                self.known.get(cell.id),
-                self.fingerprint(cell),
-            )
+            known, expected = self.known.get(cell.id), self.fingerprint(cell)
+            is_known = known is not None and known.fingerprint == expected
+            if is_known and not rescore:
+                continue
+            run = read_run(self.runs, cell.id)
             if run is not None and run.fingerprint == expected:
                 self.known[cell.id] = score(cell, run, self.data)
-            elif known is None or known.fingerprint != expected:
+            elif not is_known:
                 absent.append(cell)
         return absent
 
