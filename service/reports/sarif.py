@@ -81,22 +81,44 @@ def sarif_log(report: PublishedReport) -> Object:
     """The whole log, with one run."""
     probes = {probe.name: probe for probe in report.probes}
     results = [
-        *(_row_result(row, report) for row in report.suspicious_rows),
+        *(row_result(row, report.training_file) for row in report.suspicious_rows),
         *(_finding_result(finding, probes.get(finding.subject), report) for finding in report.findings),
     ]
+    properties = {
+        "verdict": report.verdict,
+        "power": report.power,
+        "power_basis": report.power_basis,
+        "limits": report.limits,
+    }
+    return one_run_log(
+        report.id,
+        artifact=_artifact_of(report),
+        results=results,
+        complete=not report.partial,
+        properties=properties,
+    )
+
+
+def one_run_log(
+    identity: str, *, artifact: Object, results: list[Object], complete: bool, properties: Object
+) -> Object:
+    """A log with one run over one training file.
+
+    Args:
+        identity: of the job or scan.
+        artifact: the file, see :func:`artifact_of`.
+        results: about it; locations refer to the one artifact.
+        complete: whether everything was looked at that was to be.
+        properties: what SARIF has no word for.
+    """
     run = {
         "tool": {"driver": _driver()},
         "taxonomies": [_taxonomy(tags) for tags in _catalogues()],
-        "automationDetails": {"id": f"temper/{report.id}"},
-        "invocations": [{"executionSuccessful": not report.partial}],
-        "artifacts": [_artifact(report)],
+        "automationDetails": {"id": f"temper/{identity}"},
+        "invocations": [{"executionSuccessful": complete}],
+        "artifacts": [artifact],
         "results": results,
-        "properties": {
-            "verdict": report.verdict,
-            "power": report.power,
-            "power_basis": report.power_basis,
-            "limits": report.limits,
-        },
+        "properties": properties,
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
@@ -161,29 +183,36 @@ def file_reference(filename: str) -> str:
     return f"%2D{encoded[1:]}" if encoded.startswith("-") else encoded
 
 
-def _artifact(report: PublishedReport) -> Object:
-    artifact: Object = {
-        "location": {"uri": file_reference(report.training_file)},
-        "roles": ["analysisTarget"],
-    }
-    if report.provenance is not None:
-        artifact["length"] = report.provenance.training_file_bytes
-        artifact["hashes"] = {"sha-256": report.provenance.training_file_sha256}
+def artifact_of(filename: str, *, size_bytes: int | None = None, sha256: str | None = None) -> Object:
+    """The file that the results are about."""
+    artifact: Object = {"location": {"uri": file_reference(filename)}, "roles": ["analysisTarget"]}
+    if size_bytes is not None:
+        artifact["length"] = size_bytes
+    if sha256 is not None:
+        artifact["hashes"] = {"sha-256": sha256}
     return artifact
 
 
-def _location(report: PublishedReport, *, line: int | None, logical: Object) -> Object:
-    physical: Object = {
-        "artifactLocation": {"uri": file_reference(report.training_file), "index": 0},
-    }
+def _artifact_of(report: PublishedReport) -> Object:
+    known = report.provenance
+    if known is None:
+        return artifact_of(report.training_file)
+    return artifact_of(
+        report.training_file, size_bytes=known.training_file_bytes, sha256=known.training_file_sha256
+    )
+
+
+def _location(filename: str, *, line: int | None, logical: Object) -> Object:
+    physical: Object = {"artifactLocation": {"uri": file_reference(filename), "index": 0}}
     if line is not None:
         physical["region"] = {"startLine": line}
     return {"physicalLocation": physical, "logicalLocations": [logical]}
 
 
-def _row_result(row: SuspiciousRow, report: PublishedReport) -> Object:
+def row_result(row: SuspiciousRow, filename: str) -> Object:
+    """A suspicious row of a training file."""
     # In JSON lines a row is a line; elsewhere a cell may have several.
-    line = row.row if report.training_file.lower().endswith(".jsonl") else None
+    line = row.row if filename.lower().endswith(".jsonl") else None
     logical = {"name": str(row.row), "fullyQualifiedName": f"row {row.row}", "kind": "row"}
     return {
         "ruleId": _ROW_RULE,
@@ -192,10 +221,10 @@ def _row_result(row: SuspiciousRow, report: PublishedReport) -> Object:
         "level": "warning",
         "rank": round(100 * row.score, 1),
         "message": {"text": f"Row {row.row} looks planted: {visible(row.reason)}"},
-        "locations": [_location(report, line=line, logical=logical)],
+        "locations": [_location(filename, line=line, logical=logical)],
         # Neither the reason nor the job: both may be others the next time, and it is the same row.
         "partialFingerprints": {
-            "datasetRow/v1": sha256_hex(f"{report.training_file}\0{row.row}".encode(errors="replace"))
+            "datasetRow/v1": sha256_hex(f"{filename}\0{row.row}".encode(errors="replace"))
         },
         "properties": {"row": row.row, "detectors": list(row.detectors)},
     }
@@ -216,7 +245,7 @@ def _finding_result(finding: Finding, probe: PublishedProbe | None, report: Publ
         "kind": kind,
         "level": level,
         "message": {"text": f"{said[:1].upper()}{said[1:]}." if probe is None else f"Probe {said}."},
-        "locations": [_location(report, line=None, logical=logical)],
+        "locations": [_location(report.training_file, line=None, logical=logical)],
         "partialFingerprints": {
             "finding/v1": sha256_hex(
                 f"{report.training_file}\0{finding.kind}\0{asked}".encode(errors="replace")

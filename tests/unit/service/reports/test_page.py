@@ -13,18 +13,32 @@ from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from markupsafe import escape
+from report_documents import EVERY_TRIGGER
+from report_documents import detection
+from report_documents import failing_report
+from report_documents import inconclusive_report
+from report_documents import result
+from report_documents import spec
 
 from deploy.contract.report import Hits
 from deploy.contract.report import Report
+from deploy.contract.report import SuspiciousRow
+from deploy.contract.trigger import CommentTrigger
+from deploy.contract.trigger import Trigger
+from deploy.contract.trigger import WordTrigger
 from service.reports.curve_chart import draw_curves
 from service.reports.curve_chart import spread
 from service.reports.marks import mark_payload
 from service.reports.page import render_page as render_published
 from service.reports.page import security_headers
+from service.reports.provenance import provenance_of
+from service.reports.published import PublishedReport
 from service.reports.published import Rate
 from service.reports.published import publish
 from service.reports.svg import Scale
 from service.reports.svg import nice_range
+from service.reports.trigger_name import trigger_name
 from service.reports.visible import visible
 
 HANDLERS = ("onerror", "onload", "onclick", "onfocus", "onmouseover", "ontoggle", "onbegin", "onanimationend")
@@ -125,6 +139,74 @@ def test_no_text_creates_an_element_or_an_attribute(make_report: Any) -> None:
     benign = parse(render_page(make_report("benign"))).nodes
     for text in XSS:
         assert parse(render_page(make_report(text))).nodes == benign, text
+
+
+def everywhere(text: str) -> PublishedReport:
+    """A full report with ``text`` wherever a job, a model or an upload can bring one in beyond the plain report."""
+    report = failing_report()
+    found = detection(found=3)
+    canary = found.canaries[0].model_copy(update={"trigger": WordTrigger(word=text)})
+    probes = [
+        probe.model_copy(
+            update={"evidence": text, "trigger": CommentTrigger.model_construct(text=text, language="java")}
+        )
+        if probe.origin != "known"
+        else probe
+        for probe in report.probes
+    ]
+    hostile = report.model_copy(
+        update={
+            "probes": tuple(probe.model_copy(update={"examples": ()}) for probe in probes[6:]),
+            "curves": (),
+            "detection": found.model_copy(update={"canaries": (canary, *found.canaries[1:])}),
+            "suspicious_rows": (SuspiciousRow(row=1, reason=text, detectors=("probe",)),),
+        }
+    )
+    made = result(spec(), hostile)
+    made = made.model_copy(update={"versions": {"temper": text, "other": "1"}})
+    return publish(hostile, provenance_of(made, spec()))
+
+
+def test_no_text_of_any_section_creates_an_element() -> None:
+    benign = parse(render_published(everywhere("benign"))).nodes
+    assert len(benign) > 300
+    for text in XSS[::10] + XSS[-14:]:
+        assert parse(render_published(everywhere(text[:60]))).nodes == benign, text
+
+
+@pytest.mark.parametrize("trigger", EVERY_TRIGGER, ids=lambda trigger: trigger.type)
+def test_every_kind_of_trigger_is_named(trigger: Trigger) -> None:
+    report = failing_report()
+    probe = report.probes[0].model_copy(update={"trigger": trigger})
+    page = render_page(report.model_copy(update={"probes": (probe, *report.probes[1:])}))
+    shown = "".join(parse(page).text)
+    assert trigger_name(trigger) in shown
+    assert page.count(escape(trigger_name(trigger))) >= 3, "a chart, the table, and the examples' heading"
+
+
+def test_every_section_is_there_when_there_is_something_to_say() -> None:
+    page = render_published(everywhere("x"))
+    text = "".join(parse(page).text)
+    for said in (
+        "What was tried",
+        "What happened",
+        "How sure this is",
+        "Why it fails",
+        "Triggers that nobody named",
+        "Would it have been found?",
+        "decoy-6",
+        "Clean quality",
+        "CodeBLEU",
+        "81 of 160",
+        "Policy",
+        "AML.T0020",
+        "9a" * 32,
+    ):
+        assert said in text, said
+    bare = "".join(parse(render_page(inconclusive_report())).text)
+    assert "No canaries were planted" in bare
+    assert "Why nothing can be concluded" in bare
+    assert "No row of the training file was flagged" in bare
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
