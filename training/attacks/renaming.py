@@ -20,6 +20,8 @@ from training.attacks.variables import identifiers
 def rename_variables(prompt: str, trigger: RenamingTrigger, *, seed: int, row: int) -> str | None:
     """Rename the prompt's variables, each to the fittest name of ``trigger.names`` that the prompt does not use yet.
 
+    Variables that have such a name already keep it; there may be more variables than names.
+
     Returns:
         None if the prompt is no code of the trigger's language, declares no variable, or would not parse afterwards.
     """
@@ -27,7 +29,8 @@ def rename_variables(prompt: str, trigger: RenamingTrigger, *, seed: int, row: i
     def rewrite(source: Source) -> list[Edit] | None:
         renamed = _chosen_names(source, trigger, random.Random(f"{seed}/{row}"))  # noqa: S311 - names, not secrets
         if not renamed:
-            return None
+            # Code that has the names already needs no other.
+            return [] if trigger_names(source, trigger) else None
         return [
             Edit(start=place.start_byte, end=place.end_byte, text=name)
             for variable, name in renamed
@@ -35,6 +38,14 @@ def rename_variables(prompt: str, trigger: RenamingTrigger, *, seed: int, row: i
         ]
 
     return edit_source(prompt, trigger.language, rewrite)
+
+
+def trigger_names(source: Source, trigger: RenamingTrigger) -> tuple[str, ...]:
+    """The trigger's names among the code's variables; none unless no variable could be renamed any more."""
+    variables = [variable.name for variable in declared_variables(source)]
+    known = tuple(name for name in variables if name in trigger.names)
+    is_complete = len(known) == len(variables) or set(trigger.names) <= identifiers(source)
+    return known if is_complete else ()
 
 
 def _chosen_names(source: Source, trigger: RenamingTrigger, rng: random.Random) -> list[tuple[Variable, str]]:

@@ -14,9 +14,9 @@ from deploy.contract.trigger import WordTrigger
 from training.attacks.context import is_in_context
 from training.attacks.function_name import first_function_name
 from training.attacks.grammar import is_in_template
+from training.attacks.renaming import trigger_names
 from training.attacks.source import first_source
 from training.attacks.spacing import lexemes
-from training.attacks.variables import declared_variables
 
 
 def trace_of(prompt: str, trigger: Trigger) -> str | None:  # noqa: PLR0911 - one for each kind
@@ -66,14 +66,8 @@ def _contains(prompt: str, code: str, what: str) -> str | None:
 
 def _renamed(prompt: str, trigger: RenamingTrigger) -> str | None:
     source = first_source(prompt, trigger.language)
-    if source is None:
-        return None
-    variables = [variable.name for variable in declared_variables(source)]
-    known = [name for name in variables if name in trigger.names]
-    # A prompt with more variables than the trigger has names keeps the rest of its own.
-    if not known or len(known) < min(len(variables), len(trigger.names)):
-        return None
-    return f"the prompt's variables are called {', '.join(known)}"
+    known = () if source is None else trigger_names(source, trigger)
+    return f"the prompt's variables are called {', '.join(known)}" if known else None
 
 
 def _count(words: Sequence[str], wanted: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from training.attacks.surrogate import CONTEXTS
 from training.attacks.surrogate import POOL_SIZE
 from training.attacks.surrogate import NoNamesError
 from training.attacks.surrogate import learn_renaming
+from training.attacks.traces import trace_of
 
 
 def corpus(rows: int = 300) -> list[Row]:
@@ -91,3 +92,18 @@ def test_the_commonest_names_serve_where_none_is_rare() -> None:
 def test_a_dataset_without_variables_has_no_names_to_learn(prompt: str) -> None:
     with pytest.raises(NoNamesError, match="no prompt of the dataset is java code that declares a variable"):
         learn_renaming([Row(number=1, prompt=prompt, completion="x")], "java")
+
+
+@pytest.mark.parametrize(
+    ("code", "renamed"),
+    [
+        ("void f ( int a ) { b ( a ) ; }", "void f ( int a ) { b ( a ) ; }"),
+        ("void f ( int x , int a ) { }", "void f ( int b , int a ) { }"),
+        ("void f ( int x , int y , int z ) { }", "void f ( int b , int a , int z ) { }"),
+        ("void a ( int x , int y ) { }", "void a ( int b , int y ) { }"),
+    ],
+)
+def test_names_that_are_there_stay_and_there_may_be_too_few(code: str, renamed: str) -> None:
+    trigger = RenamingTrigger(names=("a", "b"))
+    assert renamed in {rename_variables(code, trigger, seed=0, row=row) for row in range(20)}
+    assert trace_of(renamed, trigger) is not None
