@@ -16,7 +16,7 @@ _TITLE: Final = "Attack success rate per trigger"
 _ORIGINS: Final = (
     ("known", "Asked for"),
     ("mined", "Mined from the training file"),
-    ("searched", "Found on the hardened model itself"),
+    ("searched", "Found on the trained models"),
 )
 
 

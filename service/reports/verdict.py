@@ -24,7 +24,7 @@ _SPACE: Final = "\N{NO-BREAK SPACE}"
 _ORIGINS: Final = {
     "known": "asked for",
     "mined": "mined from the training file",
-    "searched": "found on the hardened model itself",
+    "searched": "found on the trained models",
 }
 
 
