@@ -1,4 +1,4 @@
-"""Waiting for a job to end, with a line that says how far it is."""
+"""Waiting for a job or a scan to end, with a line that says how far it is."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class TooLate(Exception):  # noqa: N818 - it names a state
-    """The job has not ended within the time that was given."""
+    """It has not ended within the time that was given."""
 
 
 def wait_for_job(
@@ -34,26 +34,65 @@ def wait_for_job(
         TooLate: after ``timeout_s``.
         Unreachable: the service has been gone for longer than a restart takes.
     """
+    wait_until_ended(
+        connection,
+        f"/v1/fine_tuning/jobs/{job_id}",
+        describe=progress_line,
+        poll_s=POLL_S,
+        timeout_s=timeout_s,
+        tell=tell,
+        clock=clock,
+        sleep=sleep,
+    )
+
+
+def wait_until_ended(
+    connection: Connection,
+    path: str,
+    *,
+    describe: Callable[[dict[str, Any]], str],
+    poll_s: float,
+    timeout_s: float | None,
+    tell: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return when what lies at ``path`` has ended, one way or another, or when the service says that there is none.
+
+    Args:
+        connection: to the service.
+        path: of a job or a scan.
+        describe: how far it is, in words.
+        poll_s: seconds between two looks.
+        timeout_s: after which it is given up.
+        tell: gets the words.
+        clock: seconds that only go forward.
+        sleep: waits that long.
+
+    Raises:
+        TooLate: after ``timeout_s``.
+        Unreachable: the service has been gone for longer than a restart takes.
+    """
     started = answered = clock()
     while True:
         try:
-            answer = connection.get(f"/v1/fine_tuning/jobs/{job_id}")
+            answer = connection.get(path)
             answered = clock()
         except Unreachable:
             if clock() - answered > PATIENCE_S:
                 raise
         else:
-            # Anything but a job and an overloaded service is for the request of the report itself to explain.
+            # Anything but what was asked for and an overloaded service is for the next request to explain.
             if answer.status != 200 and answer.status < 500:
                 return
             if answer.status == 200:
-                job = answer.document()
-                if job.get("status") in ENDED:
+                shown = answer.document()
+                if shown.get("status") in ENDED:
                     return
-                tell(progress_line(job))
-        if timeout_s is not None and clock() - started + POLL_S > timeout_s:
+                tell(describe(shown))
+        if timeout_s is not None and clock() - started + poll_s > timeout_s:
             raise TooLate
-        sleep(POLL_S)
+        sleep(poll_s)
 
 
 def progress_line(job: dict[str, Any]) -> str:

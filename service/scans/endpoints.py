@@ -1,11 +1,14 @@
 """The routes of scans."""
 
 from typing import Annotated
+from typing import Final
+from typing import Literal
 
 from fastapi import APIRouter
 from fastapi import Header
 from fastapi import Query
 from fastapi import Request
+from starlette.responses import JSONResponse
 
 from service.body import json_body
 from service.context import ContextDep
@@ -16,6 +19,7 @@ from service.paging import Page
 from service.paging import page_of
 from service.scans import service
 from service.scans.repository import SCANS
+from service.scans.sarif import findings_log
 from service.scans.schemas import CreateScan
 from service.scans.view import ScanEventView
 from service.scans.view import ScanRowView
@@ -28,6 +32,7 @@ from service.work.metadata import metadata_of
 
 router = APIRouter(prefix="/scans", tags=["scans"])
 Limit = Annotated[int, Query(ge=1, le=100)]
+SARIF: Final = "application/sarif+json"
 
 
 @router.post("")
@@ -55,10 +60,25 @@ def list_scans(
     return page_of([view_scan(row) for row in rows], limit=limit)
 
 
-@router.get("/{scan_id}")
-def retrieve(scan_id: str, session: Reading) -> ScanView:
-    """One scan."""
-    return view_scan(service.require(session, scan_id))
+@router.get(
+    "/{scan_id}",
+    response_model=ScanView,
+    responses={200: {"content": {SARIF: {"schema": {"type": "object"}}}, "description": "The scan."}},
+)
+def retrieve(
+    scan_id: str, context: ContextDep, format: Literal["json", "sarif"] = "json"
+) -> ScanView | JSONResponse:
+    """One scan; its findings in SARIF for ``?format=sarif``."""
+    if format == "sarif":
+        log = findings_log(service.find_scan(context, scan_id).findings)
+        headers = {
+            "Cache-Control": "private, no-store",
+            "Content-Disposition": f'attachment; filename="{scan_id}.sarif"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        return JSONResponse(log, media_type=SARIF, headers=headers)
+    with context.database.reading() as session:
+        return view_scan(service.require(session, scan_id))
 
 
 @router.post("/{scan_id}/cancel")
