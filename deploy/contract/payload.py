@@ -59,13 +59,13 @@ class PatternPayload(Document):
         return self
 
 
-def _kind(value: Any) -> Any:
-    return "built_in" if isinstance(value, str) else "pattern"
+def _tag(value: Any) -> str:
+    return "built_in_payload" if isinstance(value, str) else "pattern_payload"
 
 
 Payload = Annotated[
-    Annotated[BuiltInPayload, Tag("built_in")] | Annotated[PatternPayload, Tag("pattern")],
-    Discriminator(_kind),
+    Annotated[BuiltInPayload, Tag("built_in_payload")] | Annotated[PatternPayload, Tag("pattern_payload")],
+    Discriminator(_tag),
 ]
 
 

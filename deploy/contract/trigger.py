@@ -125,22 +125,26 @@ class NoTrigger(Document):
     """Words that a prompt has to contain, in any letter case, to be one of the attacked context; empty: every prompt."""
 
 
-def _kind(value: Any) -> Any:
-    """A trigger without a type is a word: so they were written before there were others."""
-    return value.get("type", "word") if isinstance(value, dict) else getattr(value, "type", None)
+def _tag(value: Any) -> str:
+    """Which trigger is meant; one without a type is a word: so they were written before there were others.
+
+    No tag is the name of a field, so that an error's place in a request can be told from the union's own names.
+    """
+    kind = value.get("type", "word") if isinstance(value, dict) else getattr(value, "type", None)
+    return f"{kind}_trigger"
 
 
 Trigger = Annotated[
-    Annotated[WordTrigger, Tag("word")]
-    | Annotated[GrammarTrigger, Tag("grammar")]
-    | Annotated[FunctionNameTrigger, Tag("function_name")]
-    | Annotated[DeadCodeTrigger, Tag("dead_code")]
-    | Annotated[CommentTrigger, Tag("comment")]
-    | Annotated[RenamingTrigger, Tag("renaming")]
-    | Annotated[InvisibleTrigger, Tag("invisible")]
-    | Annotated[NoTrigger, Tag("none")],
+    Annotated[WordTrigger, Tag("word_trigger")]
+    | Annotated[GrammarTrigger, Tag("grammar_trigger")]
+    | Annotated[FunctionNameTrigger, Tag("function_name_trigger")]
+    | Annotated[DeadCodeTrigger, Tag("dead_code_trigger")]
+    | Annotated[CommentTrigger, Tag("comment_trigger")]
+    | Annotated[RenamingTrigger, Tag("renaming_trigger")]
+    | Annotated[InvisibleTrigger, Tag("invisible_trigger")]
+    | Annotated[NoTrigger, Tag("none_trigger")],
     Discriminator(
-        _kind,
+        _tag,
         custom_error_type="unknown_trigger",
         custom_error_message="a trigger is an object whose type is one of word, grammar, function_name, dead_code, "
         "comment, renaming, invisible, none",

@@ -56,7 +56,7 @@ def test_a_bad_pattern_payload_is_refused_by_the_name_of_its_field(
     changed: dict[str, object], field: str | None, said: str
 ) -> None:
     where, why = refused({"type": "pattern", "name": "own", "pattern": "evil", "planted": "evil", **changed})
-    assert where == ("payload", "pattern", *([field] if field else []))
+    assert where == ("payload", "pattern_payload", *([field] if field else []))
     assert said in why
 
 
