@@ -79,6 +79,8 @@ def _print_plan(planned: Sequence[Cell], missing: Sequence[Cell]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run what is missing, write everything. Returns the exit code."""
     args = _arguments(argv)
+    # Threads that spin while they wait starve the other cells; read by the workers when they load torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         study = read_study(args.study)
         return _run(args, study)

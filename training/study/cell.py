@@ -68,9 +68,10 @@ def fingerprint(study: Study, cell: Cell, data_sha256: dict[str, str]) -> str:
     """
     depends = {
         "cell": asdict(cell),
-        "model": study.models[cell.model].model_dump(),
-        "training": study.training[cell.training].model_dump(),
-        "defence": study.defences[cell.defence].model_dump(exclude={"label"}),
+        # Without defaults: a field that is added later changes no cell that does not use it.
+        "model": study.models[cell.model].model_dump(exclude_defaults=True),
+        "training": study.training[cell.training].model_dump(exclude_defaults=True),
+        "defence": study.defences[cell.defence].model_dump(exclude_defaults=True, exclude={"label"}),
         "task": study.data.task,
         "placement": study.data.placement,
         "max_new_tokens": study.max_new_tokens,

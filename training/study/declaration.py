@@ -80,12 +80,14 @@ class Defence(Document):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     schedule: Literal["epoch", "step"] | None = None
     schedule_span: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None
+    calibrated: bool = False
+    """Choose alpha_base by canaries (:mod:`training.calibration`): several trainings a cell."""
     q: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
 
     @property
     def constants(self) -> dict[str, Any]:
         """Those that were given."""
-        return self.model_dump(exclude={"strategy", "label"}, exclude_none=True)
+        return self.model_dump(exclude={"strategy", "label", "calibrated"}, exclude_none=True)
 
 
 class Block(Document):

@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from typing import Final
+from typing import get_args
 
 import torch
 
 from deploy.contract.dataset import Row
 from deploy.contract.method import CrossEntropyLoss
+from deploy.contract.method import DeceLoss
 from deploy.contract.method import Loss
+from deploy.contract.payload import BuiltInPayload
 from deploy.contract.report import Hits
 from deploy.contract.spec import TrainingPlan
 from training.attacks.poison import poison
 from training.attacks.presets import PRESETS
 from training.attacks.presets import Attack
 from training.attacks.trigger import apply_trigger
+from training.calibration import Calibration
+from training.calibration import calibrate
 from training.data.example import PromptedRow
 from training.data.example import encode_rows
 from training.defences.prompt_cleaner import PromptCleaner
@@ -37,6 +42,7 @@ from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
 from training.model import LoadedModel
 from training.model import load_model
+from training.model import load_tokenizer
 from training.probing.transformers_engine import generate
 from training.study.cell import Cell
 from training.study.declaration import NO_ATTACK
@@ -251,7 +257,9 @@ def _filter(
         return rows, None
     row_filter = strategy.row_filter()
     model = None
-    if row_filter.needs_model:
+    if row_filter.needs_model and strategy.filter_model == "base":
+        model = load_model(base)
+    elif row_filter.needs_model:
         say(0.0, f"a model for {row_filter.name}")
         model = _fine_tune(base, rows, CrossEntropyLoss(), plan, None)
     say(0.0, f"filtering with {row_filter.name}")
@@ -265,6 +273,31 @@ def _filter(
         rows=len(rows),
     )
     return [row for row in rows if row.number not in removed], score
+
+
+def _calibrated(
+    study: Study,
+    loss: Loss,
+    rows: Sequence[Row],
+    tasks: Sequence[PromptedRow],
+    *,
+    base: Path,
+    plan: TrainingPlan,
+    say: OnCellProgress,
+) -> Calibration:
+    """alpha_base by canaries, on the rows that the cell trains on."""
+    if not isinstance(loss, DeceLoss):
+        raise StudyError("defences: only a strategy with the loss DeCE can be calibrated")
+    return calibrate(
+        rows,
+        tasks,
+        loss=loss,
+        tokenizer=load_tokenizer(base),
+        families=get_args(BuiltInPayload),
+        train=lambda planted, trial: _fine_tune(base, planted, trial, plan, None),
+        max_new_tokens=study.max_new_tokens,
+        on_trial=lambda said: say(0.0, said),
+    )
 
 
 def run_cell(
@@ -291,7 +324,7 @@ def run_cell(
     rows, planted = _poisoned(study, cell, attack, data.train)
     rows, filtered = _filter(strategy, rows, planted, base=base, plan=plan, say=on_progress)
     cleaner = strategy.fit_cleaner(rows, seed=cell.seed) if strategy.fit_cleaner else None
-    if cleaner is not None:
+    if cleaner is not None and strategy.cleans_training:
         rows = [
             Row(number=row.number, prompt=cleaner.clean(row.prompt), completion=row.completion)
             for row in rows
@@ -310,7 +343,16 @@ def run_cell(
         max_new_tokens=study.max_new_tokens,
         on_progress=on_metrics,
     )
-    loaded = _fine_tune(base, rows, loss_of_defence(defence, plan), strategy.replan(plan), watch)
+    loss, plan = loss_of_defence(defence, plan), strategy.replan(plan)
+    chosen = (
+        _calibrated(study, loss, rows, seen, base=base, plan=plan, say=on_progress)
+        if defence.calibrated
+        else None
+    )
+    if chosen is not None:
+        loss = loss.model_copy(update={"alpha_base": chosen.alpha_base})
+    # A filter may leave nothing to learn from: then the base model is what it protects.
+    loaded = _fine_tune(base, rows, loss, plan, watch) if rows else load_model(base)
     on_progress(1.0, "answering the test tasks")
 
     def answers(tasks: Sequence[Task]) -> tuple[Completion, ...]:
@@ -333,6 +375,7 @@ def run_cell(
         triggered=answers(triggered_tasks(data.test, attack)),
         curve=tuple(watch.curve),
         filtered=filtered,
+        alpha_base=None if chosen is None else chosen.alpha_base,
         epochs=watch.epochs,
         seconds=time.monotonic() - started,
     )

@@ -55,6 +55,8 @@ class CellRun(Document):
     """On the rows that can carry both the trigger and the payload."""
     curve: tuple[EpochScore, ...]
     filtered: FilterScore | None = None
+    alpha_base: float | None = None
+    """What the canaries chose; None where it was declared."""
     epochs: Count
     seconds: Annotated[float, Field(ge=0.0)]
 
@@ -88,6 +90,8 @@ class Outcome(Document):
     sql_tried: Count | None = None
     curve: tuple[EpochScore, ...]
     filtered: FilterScore | None = None
+    alpha_base: float | None = None
+    """What the canaries chose; None where it was declared."""
     epochs: Count
     seconds: Annotated[float, Field(ge=0.0)]
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED
@@ -47,10 +48,19 @@ OnMessage = Callable[[str, float, str], None]
 _worker: dict[str, Any] = {}
 
 
+def _end_with_parent() -> None:
+    """A study that is killed must not leave trainings behind that nobody waits for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _start_worker(study: Study, data: Data, runs: Path, messages: Any, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C is the parent's business: it ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.update(study=study, data=data, runs=runs, messages=messages)

@@ -64,6 +64,7 @@ def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
         sql_tried=quality.sql_outcomes.total(),
         curve=run.curve,
         filtered=run.filtered,
+        alpha_base=run.alpha_base,
         epochs=run.epochs,
         seconds=round(run.seconds, 1),
     )
