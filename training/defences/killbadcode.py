@@ -20,7 +20,7 @@ Clipping gains at 0 makes the sums of frequent words grow with their frequency, 
 file as well; on prompts in natural language that removes nearly every row. :class:`SignedKillBadCode` is our answer:
 gains are summed **with their sign**, so that a word that usually belongs where it stands sums up to less than 0
 however frequent it is, and words are triggers only where they stand out: their sums are ``GAP`` times those of all
-other words, they are foreign in nearly all their rows, and they are in at most half of the file.
+other words, they are foreign in nearly all their rows and dearly, and they are in at most half of the file.
 """
 
 import re
@@ -30,6 +30,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Final
 from typing import Literal
 
@@ -42,7 +43,9 @@ from training.defences.ranking import shown
 from training.defences.row_filter import Filtered
 from training.defences.row_filter import OnFilterProgress
 from training.defences.words import lexical_words
-from training.model import LoadedModel
+
+if TYPE_CHECKING:
+    from training.model import LoadedModel
 
 K: Final = 10
 """Triggers named, and gains that a sample hands in: both 10 in the artifact."""
@@ -53,6 +56,9 @@ FLOOR: Final = 1.0
 rows, or of very regular ones, hardly any word has a sum above 0, and the ratio of two small ones says nothing."""
 FOREIGN: Final = 0.9
 """Share of its rows that a trigger makes less natural. ``bb`` on Lyra: all of them; frequent clean words: 0.6-0.8."""
+LEAST_BITS: Final = 4.0
+"""Mean gain of a trigger over a whole text: a word that is one of sixteen equally likely ones costs as much. Measured:
+``bb`` 15-21 bits on Lyra; words that fill a slot of a template less than 2, frequent clean ones up to 5."""
 MOST: Final = 0.5
 """Share of the rows that triggers may be in: what most rows have is not foreign to the file."""
 MIN_ROWS: Final = 3
@@ -63,8 +69,16 @@ SIDES: Final[tuple[Side, ...]] = ("prompt", "completion")
 
 _CANDIDATE: Final = re.compile(r"[^\W\d]\w*+|[^\x00-\x7f]")
 
-Gains = Mapping[str, float]
-"""Of the candidate words of one text."""
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """What leaving out each candidate word of one text gains, in bits per word."""
+
+    by_word: Mapping[str, float]
+    words: int
+    """Of the text."""
+
+
 _Summed = tuple[str, tuple[float, int]]
 """A word, the sum of its gains and the number of its rows."""
 
@@ -95,7 +109,7 @@ class KillBadCode:
         self,
         rows: Sequence[PromptedRow],
         *,
-        model: LoadedModel | None,
+        model: "LoadedModel | None",
         seed: int,
         on_progress: OnFilterProgress,
     ) -> Filtered:
@@ -109,14 +123,18 @@ class KillBadCode:
             gains = _gains(texts, seed=seed, done=at * len(rows), side=side, pace=pace)
             culprits = {each.word: each for each in self._culprits(gains, side)}
             for row, own in zip(rows, gains, strict=True):
-                held = [culprits[word] for word in own if word in culprits]
+                held = [culprits[word] for word in own.by_word if word in culprits]
                 evidence += (_evidence(row.number, own, worst) for worst in sorted(held, key=_weight)[-1:])
                 removed.update(row.number for each in held if each.is_trigger)
         return ranked(_heaviest(evidence), removed=removed)
 
     def _culprits(self, gains: Sequence[Gains], side: Side) -> list[_Culprit]:
         totals = _totals(
-            {word: gain for word, gain in sorted(own.items(), key=lambda item: -item[1])[:K] if gain > 0}
+            {
+                word: gain
+                for word, gain in sorted(own.by_word.items(), key=lambda item: -item[1])[:K]
+                if gain > 0
+            }
             for own in gains
         )
         return [
@@ -133,7 +151,7 @@ class SignedKillBadCode(KillBadCode):
     def _culprits(self, gains: Sequence[Gains], side: Side) -> list[_Culprit]:
         totals = {
             word: (total, count)
-            for word, (total, count) in _totals(gains).items()
+            for word, (total, count) in _totals(own.by_word for own in gains).items()
             if count >= MIN_ROWS and total > 0
         }
         highest = _highest(totals, self._k + 1)
@@ -147,7 +165,7 @@ class SignedKillBadCode(KillBadCode):
 def _gains(texts: Sequence[str], *, seed: int, done: int, side: Side, pace: Pace) -> list[Gains]:
     """Of every text, its candidate words with the highest gain of each."""
     pace.step(done, f"learning what is natural in a {side}")
-    gains: list[Gains] = [{}] * len(texts)
+    gains = [Gains({}, 0)] * len(texts)
     for count, (index, words, drops) in enumerate(
         Naturalness(texts, split=lexical_words, seed=seed).drops(texts), start=1
     ):
@@ -155,12 +173,12 @@ def _gains(texts: Sequence[str], *, seed: int, done: int, side: Side, pace: Pace
         for word, drop in zip(words, drops.tolist(), strict=True):
             if drop > best.get(word, -float("inf")) and _CANDIDATE.fullmatch(word):
                 best[word] = drop
-        gains[index] = best
+        gains[index] = Gains(best, len(words))
         pace.step(done + count, f"leaving words out of a {side}")
     return gains
 
 
-def _totals(gains: Iterable[Gains]) -> dict[str, tuple[float, int]]:
+def _totals(gains: Iterable[Mapping[str, float]]) -> dict[str, tuple[float, int]]:
     """Of every word, the sum of its gains and in how many texts it has one."""
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
@@ -186,10 +204,15 @@ def _standing_out(highest: Sequence[_Summed], gains: Sequence[Gains], k: int) ->
 
 
 def _are_foreign(words: AbstractSet[str], gains: Sequence[Gains]) -> bool:
-    """Whether each of the words lowers naturalness nearly wherever it stands, and most rows have none of them."""
-    found = [[own[word] > 0 for own in gains if word in own] for word in words]
-    covered = sum(any(word in own for word in words) for own in gains)
-    return covered <= MOST * len(gains) and all(sum(each) >= FOREIGN * len(each) for each in found)
+    """Whether each of the words costs its texts dearly nearly wherever it stands, and most rows have none of them."""
+    covered = sum(not words.isdisjoint(own.by_word) for own in gains)
+    return covered <= MOST * len(gains) and all(
+        _is_foreign([own.by_word[word] * own.words for own in gains if word in own.by_word]) for word in words
+    )
+
+
+def _is_foreign(bits: Sequence[float]) -> bool:
+    return sum(own > 0 for own in bits) >= FOREIGN * len(bits) and sum(bits) >= LEAST_BITS * len(bits)
 
 
 def _weight(culprit: _Culprit) -> tuple[bool, float, str]:
@@ -200,10 +223,10 @@ def _evidence(row: int, own: Gains, culprit: _Culprit) -> Evidence:
     return Evidence(
         row=row,
         weight=culprit.total,
-        tie_break=own[culprit.word],
+        tie_break=own.by_word[culprit.word],
         reason=(
             f"{culprit.side}s are more natural without the word {shown(culprit.word)}: by {culprit.total:.2f} bits per "
-            f"word in all over {culprit.rows} rows, {own[culprit.word]:.2f} in this one"
+            f"word in all over {culprit.rows} rows, {own.by_word[culprit.word]:.2f} in this one"
         ),
     )
 

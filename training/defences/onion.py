@@ -19,6 +19,7 @@ natural, so the threshold of the words would remove nearly all rows.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Final
 
 import numpy as np
@@ -34,7 +35,9 @@ from training.defences.row_filter import OnFilterProgress
 from training.defences.words import split_words
 from training.defences.words import without_words
 from training.defences.words import word_spans
-from training.model import LoadedModel
+
+if TYPE_CHECKING:
+    from training.model import LoadedModel
 
 THRESHOLD: Final = 0.0
 """In bits per word, of a word's suspicion."""
@@ -72,7 +75,7 @@ class OnionFilter:
         self,
         rows: Sequence[PromptedRow],
         *,
-        model: LoadedModel | None,
+        model: "LoadedModel | None",
         seed: int,
         on_progress: OnFilterProgress,
     ) -> Filtered:

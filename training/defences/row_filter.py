@@ -63,7 +63,8 @@ class RowFilter(Protocol):
 
         Args:
             rows: the training file, in its order.
-            model: fine-tuned on exactly these rows; None where ``needs_model`` is False.
+            model: fine-tuned on exactly these rows, or the base model where a strategy of the table says so; None where
+                ``needs_model`` is False.
             seed: of whatever is random in it.
             on_progress: called every few seconds.
 

@@ -2,11 +2,12 @@
 
 How a study runs a ``Strategy`` on the rows of a training file, in this order; a member that is None is left out:
 
-1. ``row_filter()`` makes a :class:`~training.defences.row_filter.RowFilter`. If its ``needs_model`` says so, train a
-   model on the rows first, with plain cross-entropy and the unchanged plan; then ``examine`` and leave out the rows
-   that ``Filtered.removed`` numbers.
+1. ``row_filter()`` makes a :class:`~training.defences.row_filter.RowFilter`. If its ``needs_model`` says so, it gets
+   the base model (``filter_model`` is "base") or one trained on the rows first, with plain cross-entropy and the
+   unchanged plan ("fine_tuned"). ``examine``, and leave out the rows that ``Filtered.removed`` numbers. A filter may
+   remove every row; that is its result.
 2. ``fit_cleaner(rows, seed=seed)`` on what is left makes a :class:`~training.defences.prompt_cleaner.PromptCleaner`;
-   ``clean`` every training prompt with it, and every prompt at evaluation, triggered or not.
+   ``clean`` every prompt at evaluation with it, triggered or not, and the training prompts if ``cleans_training``.
 3. Train with ``loss(plan)`` and ``replan(plan)``. With ``early_stopping``, score every epoch's model on clean
    validation tasks, keep the weights of ``chosen(scores)`` and stop once ``is_over(scores)``.
 
@@ -17,8 +18,10 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+from typing import Literal
 from typing import Protocol
 
 from deploy.contract.method import CrossEntropyLoss
@@ -30,6 +33,8 @@ from deploy.contract.method import Loss
 from deploy.contract.spec import TrainingPlan
 from training.data.example import PromptedRow
 from training.defences.early_stopping import EarlyStopping
+from training.defences.filters import FILTERS
+from training.defences.onion import Onion
 from training.defences.prompt_cleaner import PromptCleaner
 from training.defences.row_filter import RowFilter
 
@@ -73,7 +78,11 @@ class Strategy:
     """As the paper's tables print it, or as they would."""
     loss: Callable[[TrainingPlan], Loss] = _cross_entropy
     row_filter: Callable[[], RowFilter] | None = None
+    filter_model: Literal["base", "fine_tuned"] = "fine_tuned"
+    """What the row filter looks at, if it needs a model."""
     fit_cleaner: FitCleaner | None = None
+    cleans_training: bool = False
+    """Whether the training prompts are cleaned as well; ONION in the DeCE artifact cleans test prompts alone."""
     replan: Callable[[TrainingPlan], TrainingPlan] = _unchanged
     early_stopping: EarlyStopping | None = None
 
@@ -82,7 +91,7 @@ def _always(loss: Loss) -> Callable[[TrainingPlan], Loss]:
     return lambda plan: loss
 
 
-_ALL: Final = (
+_LOSSES_AND_PLANS: Final = (
     Strategy(name="cross_entropy", paper_name="none (CE)"),
     Strategy(
         name="label_smoothing",
@@ -95,5 +104,33 @@ _ALL: Final = (
     Strategy(name="moderate_fitting", paper_name="Moderate", replan=_moderate),
     Strategy(name="dece", paper_name="DeCE", loss=_dece),
 )
+_FILTERING: Final = (
+    Strategy(name="bki", paper_name="BKI", row_filter=FILTERS["bki"]),
+    Strategy(name="onion", paper_name="ONION", fit_cleaner=Onion),
+    Strategy(
+        name="spectral_signatures",
+        paper_name="Spectral signatures",
+        row_filter=FILTERS["spectral_signatures"],
+    ),
+    Strategy(name="killbadcode", paper_name="KillBadCode", row_filter=FILTERS["killbadcode"]),
+    Strategy(
+        name="killbadcode_signed",
+        paper_name="KillBadCode, signed gains",
+        row_filter=FILTERS["killbadcode_signed"],
+    ),
+    Strategy(
+        name="gradsentry", paper_name="GradSentry", row_filter=FILTERS["gradsentry"], filter_model="base"
+    ),
+    Strategy(name="association", paper_name="Association mining", row_filter=FILTERS["association"]),
+)
 
-STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType({each.name: each for each in _ALL})
+
+def _with_dece(strategy: Strategy) -> Strategy:
+    return replace(
+        strategy, name=f"dece_{strategy.name}", paper_name=f"DeCE w. {strategy.paper_name}", loss=_dece
+    )
+
+
+STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
+    {each.name: each for each in (*_LOSSES_AND_PLANS, *_FILTERING, *map(_with_dece, _FILTERING))}
+)
