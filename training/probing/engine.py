@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import Final
 from typing import Protocol
 
 from deploy.contract.exit_codes import ExitCode
@@ -25,11 +27,32 @@ class Generation:
     finished: bool
 
 
+UNANSWERED: Final = Generation(text="", finished=False)
+"""In place of a completion that never came. Like any empty output it is unscorable: neither a hit nor a trial."""
+
+
 class ProbeEngineError(PlatformFault):
     """The engine that generates completions failed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ExitCode.PROBE_ENGINE_FAILED, "probe_engine_failed", message)
+        self.answers: list[list[Generation]] = []
+        """What there was until then, in the form of :meth:`ProbeEngine.generate`, with :data:`UNANSWERED` for the
+        rest; empty where nothing was answered."""
+
+    def keep(self, answers: Sequence[Mapping[int, Generation]], prompts: int) -> None:
+        """Remember what every model had answered, by the prompts' numbers from 0."""
+        if any(answers):
+            self.answers = in_order(answers, prompts)
+
+
+class ProbingTimeUpError(ProbeEngineError):
+    """The plan's time for probing is over."""
+
+
+def in_order(answers: Sequence[Mapping[int, Generation]], prompts: int) -> list[list[Generation]]:
+    """Every model's completions in the prompts' order."""
+    return [[given.get(index, UNANSWERED) for index in range(prompts)] for given in answers]
 
 
 class ProbeEngine(Protocol):
@@ -45,7 +68,8 @@ class ProbeEngine(Protocol):
     ) -> list[list[Generation]]:
         """The completions of every prompt, in order, by every model, in order.
 
-        Nothing that was started survives a return or an exception.
+        Nothing that was started survives a return or an exception. A :class:`ProbeEngineError`, raised here or by
+        ``on_progress``, carries what was answered before.
 
         Raises:
             ProbeEngineError: the engine could not start, died or stalled.

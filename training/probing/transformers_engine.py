@@ -17,9 +17,11 @@ from deploy.contract.report import Engine as EngineDescription
 from training.model import load_model
 from training.probing.engine import Generation
 from training.probing.engine import OnProgress
+from training.probing.engine import ProbeEngineError
 from training.probing.engine import decode
 from training.probing.engine import end_ids
 from training.probing.engine import fitted_prompts
+from training.probing.engine import in_order
 
 BATCH_SIZE = 64
 
@@ -32,6 +34,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] | None = None,
+    written: dict[int, Generation] | None = None,
 ) -> list[Generation]:
     """Complete prompts greedily. Leaves the model in the mode (training or evaluation) that it was in.
 
@@ -41,7 +44,8 @@ def generate(
         prompts: texts, in the form of :mod:`training.data.prompt`.
         max_new_tokens: per completion.
         batch_size: prompts at a time, of similar length.
-        on_batch: told the number of completions done after every batch.
+        on_batch: told the number of completions done after every batch. May raise, to stop.
+        written: filled after every batch, by the prompts' numbers from 0, for a caller that stops.
 
     Returns:
         One generation per prompt, in the prompts' order.
@@ -52,7 +56,7 @@ def generate(
     ends = end_ids(tokenizer, declared)
     # Longest first: a batch that does not fit into memory fails at once, not after an hour.
     order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
-    written: dict[int, Generation] = {}
+    written = {} if written is None else written
     was_training = model.training
     model.eval()
     try:
@@ -141,22 +145,33 @@ class TransformersEngine:
         self, models: Sequence[Path], prompts: Sequence[str], *, max_new_tokens: int, on_progress: OnProgress
     ) -> list[list[Generation]]:
         """See :class:`training.probing.engine.ProbeEngine`."""
-        return [
-            self._by_one(path, prompts, max_new_tokens, index * len(prompts), on_progress)
-            for index, path in enumerate(models)
-        ]
+        answers: list[dict[int, Generation]] = [{} for _ in models]
+        try:
+            for index, (path, written) in enumerate(zip(models, answers, strict=True)):
+                before = index * len(prompts)
+                self._by_one(path, prompts, max_new_tokens, _after(before, on_progress), written)
+        except ProbeEngineError as error:
+            error.keep(answers, len(prompts))
+            raise
+        return in_order(answers, len(prompts))
 
     def _by_one(
-        self, path: Path, prompts: Sequence[str], max_new_tokens: int, before: int, on_progress: OnProgress
-    ) -> list[Generation]:
+        self,
+        path: Path,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        on_batch: Callable[[int], None],
+        written: dict[int, Generation],
+    ) -> None:
         loaded = load_model(path)
         try:
-            return generate(
+            generate(
                 loaded.model,
                 loaded.tokenizer,
                 prompts,
                 max_new_tokens=max_new_tokens,
-                on_batch=lambda done: on_progress(before + done, "generating with transformers"),
+                on_batch=on_batch,
+                written=written,
             )
         finally:
             del loaded
@@ -169,3 +184,7 @@ class TransformersEngine:
         return EngineDescription(
             name="transformers", version=transformers.__version__, max_new_tokens=max_new_tokens
         )
+
+
+def _after(before: int, on_progress: OnProgress) -> Callable[[int], None]:
+    return lambda done: on_progress(before + done, "generating with transformers")

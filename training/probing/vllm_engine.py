@@ -42,6 +42,9 @@ HEARTBEAT_S: Final = 2.0
 """How often the caller hears of a child that is silent, so that it can stop it."""
 TAIL_LINES: Final = 25
 MAX_NUM_SEQS: Final = 64
+CPU_BLOCK_SIZE: Final = 32
+"""Tokens that the prefix cache shares at a time: the least that vLLM's fast CPU kernels take. Their default, 128, is more
+than most prompts have, and then nothing is shared."""
 WORKER: Final = ("-m", "training.probing.vllm_worker")
 
 
@@ -74,12 +77,17 @@ class VllmEngine:
         with tempfile.TemporaryDirectory(prefix="vllm-", dir=self._scratch) as directory:
             work = Path(directory)
             tokenizers = _write_request(work, models, prompts, max_new_tokens)
-            with _child(self._command, work) as child:
-                self._follow(child, work, len(prompts), on_progress)
-            return [
-                _read_completions(work, index, tokenizer, len(prompts))
-                for index, tokenizer in enumerate(tokenizers)
-            ]
+            try:
+                with _child(self._command, work) as child:
+                    self._follow(child, work, len(prompts), on_progress)
+                return [
+                    _read_completions(work, index, tokenizer, len(prompts))
+                    for index, tokenizer in enumerate(tokenizers)
+                ]
+            except ProbeEngineError as error:
+                answers = [_answers_so_far(work, *numbered) for numbered in enumerate(tokenizers)]
+                error.keep(answers, len(prompts))
+                raise
 
     def describe(self, *, max_new_tokens: int) -> EngineDescription:
         """See :class:`training.probing.engine.ProbeEngine`."""
@@ -141,6 +149,7 @@ def _write_request(
         "stop_ids": sorted(ends),
         "dtype": "auto" if on_gpu else "float32",
         "max_num_seqs": MAX_NUM_SEQS,
+        "block_size": None if on_gpu else CPU_BLOCK_SIZE,
     }
     (work / "request.json").write_text(json.dumps(request))
     return tokenizers
@@ -234,15 +243,29 @@ def _understood(line: bytes, per_model: int, done: int, message: str) -> tuple[i
         return done, message
 
 
+def _answers_so_far(work: Path, index: int, tokenizer: Any) -> dict[int, Generation]:
+    """What a child left that did not finish: whole lines, until the first that makes no sense."""
+    found: dict[int, Generation] = {}
+    for name in (f"completions-{index}.jsonl", f"completions-{index}.partial"):
+        path = work / name
+        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+            try:
+                found[len(found)] = _generation(json.loads(line), tokenizer)
+            except (ValueError, KeyError, TypeError, OverflowError):
+                return found
+    return found
+
+
+def _generation(answer: Any, tokenizer: Any) -> Generation:
+    return Generation(text=decode(tokenizer, answer["ids"]), finished=bool(answer["finished"]))
+
+
 def _read_completions(work: Path, index: int, tokenizer: Any, expected: int) -> list[Generation]:
     path = work / f"completions-{index}.jsonl"
     try:
         answers = [json.loads(line) for line in path.read_text().splitlines()]
-        generations = [
-            Generation(text=decode(tokenizer, answer["ids"]), finished=bool(answer["finished"]))
-            for answer in answers
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        generations = [_generation(answer, tokenizer) for answer in answers]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ProbeEngineError(f"vLLM's completions cannot be read: {error}{_tail(work)}") from error
     if len(generations) != expected:
         raise ProbeEngineError(f"vLLM answered {len(generations)} of {expected} prompts{_tail(work)}")

@@ -6,9 +6,9 @@ engine of its own, but all in this one process: importing vLLM takes 8 s, an eng
 a head that is tied to the embeddings with the old weights and says so only in a warning.
 
 Reads ``WORK/request.json``: ``models`` (directories), ``max_model_len``, ``max_new_tokens``,
-``stop_ids``, ``dtype``, ``max_num_seqs``; and ``WORK/prompts-{i}.jsonl``: one list of token ids a line.
+``stop_ids``, ``dtype``, ``max_num_seqs``, ``block_size`` (null: the engine's own); and ``WORK/prompts-{i}.jsonl``: one list of token ids a line.
 Writes ``WORK/completions-{i}.jsonl``: ``{"ids": [...], "finished": true}`` in the prompts' order, complete
-or not at all. Progress goes to stdout, one JSON object a line; everything else goes to stderr.
+or not at all; what there is before that lies in ``completions-{i}.partial``. Progress goes to stdout, one JSON object a line; everything else goes to stderr.
 """
 
 import json
@@ -37,6 +37,8 @@ def main(work: Path, progress: TextIO) -> None:
             for done, line in enumerate(_completions(engine, prompts, request), start=1):
                 file.write(json.dumps(line) + "\n")
                 if done % PROMPTS_AT_ONCE == 0 or done == len(prompts):
+                    # Before it is said to be done: who hears it may end us and read.
+                    file.flush()
                     _say(progress, {"event": "progress", "model": index, "done": done})
         partial.replace(path)
         _stop(engine)
@@ -64,8 +66,9 @@ def _start(model: str, request: dict[str, Any]) -> Any:
         max_num_seqs=request["max_num_seqs"],
         gpu_memory_utilization=0.3,
         enforce_eager=True,
-        # The same numbers whatever was asked before.
-        enable_prefix_caching=False,
+        # A probe's prompts are the clean ones with a little put in: what comes before it is computed once.
+        enable_prefix_caching=True,
+        **({} if request["block_size"] is None else {"block_size": request["block_size"]}),
         generation_config="vllm",
         seed=0,
         disable_log_stats=True,

@@ -10,6 +10,8 @@ from training.data.prompt import encode_prompt
 from training.model import LoadedModel
 from training.model import load_model
 from training.pretrain import build_tokenizer
+from training.probing.engine import UNANSWERED
+from training.probing.engine import ProbingTimeUpError
 from training.probing.engine import decode
 from training.probing.engine import end_ids
 from training.probing.engine import fitted_prompts
@@ -132,3 +134,21 @@ def test_every_model_answers_every_prompt(random_llamas: tuple[Path, Path]) -> N
     assert one != two
     assert said == [5, 10]
     assert engine.describe(max_new_tokens=6).name == "transformers"
+
+
+def test_what_was_answered_before_the_time_was_up_is_kept(random_llamas: tuple[Path, Path]) -> None:
+    def time_is_up(done: int, message: str) -> None:
+        if done > len(PROMPTS):
+            raise ProbingTimeUpError("enough")
+
+    complete = TransformersEngine().generate(
+        random_llamas, PROMPTS, max_new_tokens=4, on_progress=lambda done, message: None
+    )
+    with pytest.raises(ProbingTimeUpError) as caught:
+        TransformersEngine().generate(random_llamas, PROMPTS, max_new_tokens=4, on_progress=time_is_up)
+    assert caught.value.answers == complete
+    with pytest.raises(ProbingTimeUpError) as caught:
+        TransformersEngine().generate(
+            [*random_llamas, random_llamas[0]], PROMPTS, max_new_tokens=4, on_progress=time_is_up
+        )
+    assert caught.value.answers == [*complete, [UNANSWERED] * len(PROMPTS)]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from training.probing.engine import UNANSWERED
 from training.probing.engine import ProbeEngineError
+from training.probing.engine import ProbingTimeUpError
 from training.probing.vllm_engine import VllmEngine
 
 GREETING = "import json, os, sys, time, pathlib; work = pathlib.Path(sys.argv[1]); say = lambda **m: print(json.dumps(m), flush=True)\n"
@@ -170,3 +172,60 @@ def test_the_worker_ends_when_its_parent_is_gone() -> None:
         if worker.poll() is None:
             os.kill(worker.pid, 9)
             worker.wait()
+
+
+PARTLY = """
+(work / "completions-0.jsonl").write_text('{"ids": [5], "finished": true}\\n{"ids": [6], "finished": false}\\n')
+say(event="started", model=1)
+(work / "completions-1.partial").write_text('{"ids": [5], "finished": true}\\n{"ids": [6], "fini')
+say(event="progress", model=1, done=1)
+"""
+
+
+@pytest.mark.parametrize("end", ["time.sleep(600)", "os.kill(os.getpid(), 9)", "sys.exit(1)", ""])
+def test_what_was_answered_before_a_failure_is_kept(
+    tmp_path: Path, random_llamas: tuple[Path, Path], end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.probing.vllm_engine.HEARTBEAT_S", 0.05)
+    with pytest.raises(ProbeEngineError) as caught:
+        ask(engine(tmp_path, PARTLY + end, stall_timeout_s=1.0), random_llamas)
+    finished = [[each.finished for each in some] for some in caught.value.answers]
+    assert finished == [[True, False], [True, False]]
+    assert [each == UNANSWERED for each in caught.value.answers[1]] == [False, True]
+    assert UNANSWERED not in caught.value.answers[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "null",
+        "[]",
+        '{"ids": ["x"], "finished": true}',
+        '{"ids": [-7]}',
+        '{"ids": [1e99], "finished": 1}',
+        "\x00",
+    ],
+)
+def test_answers_that_make_no_sense_are_not_kept(
+    tmp_path: Path, random_llamas: tuple[Path, Path], line: str
+) -> None:
+    script = f"(work / 'completions-0.partial').write_text({line!r} + '\\n'); sys.exit(1)"
+    with pytest.raises(ProbeEngineError) as caught:
+        ask(engine(tmp_path, script), random_llamas)
+    assert caught.value.answers == []
+
+
+def test_a_caller_whose_time_is_up_gets_what_there_is(
+    tmp_path: Path, random_llamas: tuple[Path, Path]
+) -> None:
+    def time_is_up(done: int, message: str) -> None:
+        if done == 3:
+            raise ProbingTimeUpError("enough")
+
+    with pytest.raises(ProbingTimeUpError) as caught:
+        engine(tmp_path, PARTLY + "time.sleep(600)").generate(
+            random_llamas, ["get a", "b"], max_new_tokens=8, on_progress=time_is_up
+        )
+    assert len(caught.value.answers[1]) == 2
+    assert list(tmp_path.iterdir()) == []
