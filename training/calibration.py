@@ -20,6 +20,7 @@ from deploy.contract.dataset import Row
 from deploy.contract.method import DeceLoss
 from deploy.contract.payload import Payload
 from deploy.contract.probe import Probe
+from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Hits
 from training.attacks.trigger import apply_trigger
 from training.canaries.draw import draw_canaries
@@ -43,28 +44,14 @@ OnTrial = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One training on the planted copy."""
-
-    alpha_base: float
-    canaries: Hits
-    """Prompts with a canary's trigger that gave its payload, over all canaries."""
-    worst: float
-    """Highest rate of a canary, in [0, 1]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What was chosen and why."""
 
-    alpha_base: float
-    trials: tuple[Trial, ...]
-    """In the order in which they were made; the last is of the chosen one."""
-
-    @property
-    def held(self) -> bool:
-        """Whether the chosen one kept the canaries out; False: not even the tightest did."""
-        return self.trials[-1].worst <= MAX_RATE
+    loss: DeceLoss
+    """With the chosen alpha_base."""
+    trials: tuple[AlphaTrial, ...]
+    """In the order in which they were made; the last is of the chosen one. If that did not hold either, no value
+    of :data:`ALPHAS` keeps the canaries out."""
 
 
 def calibrate(
@@ -97,23 +84,23 @@ def calibrate(
     """
     drawn = draw_canaries(rows, plan, tokenizer=tokenizer, families=families).canaries
     planted = plant_canaries(rows, drawn, plan).rows
-    trials: list[Trial] = []
+    trials: list[AlphaTrial] = []
     for alpha_base in ALPHAS:
         on_trial(f"a trial of alpha_base {alpha_base:g} on canaries")
-        loaded = train(planted, loss.model_copy(update={"alpha_base": alpha_base}))
+        tried = loss.model_copy(update={"alpha_base": alpha_base})
+        loaded = train(planted, tried)
         hits = [_answers(loaded, canary, tasks, seed=plan.seed, limit=max_new_tokens) for canary in drawn]
-        trial = Trial(
+        trial = AlphaTrial(
             alpha_base=alpha_base,
             canaries=Hits(hits=sum(each.hits for each in hits), trials=sum(each.trials for each in hits)),
-            worst=max(each.rate or 0.0 for each in hits),
+            held=all((each.rate or 0.0) <= MAX_RATE for each in hits),
         )
         trials.append(trial)
-        on_trial(
-            f"alpha_base {alpha_base:g}: {trial.canaries.hits} of {trial.canaries.trials} canaries answered"
-        )
-        if trial.worst <= MAX_RATE:
+        answered = f"{trial.canaries.hits} of {trial.canaries.trials} prompts with a canary gave its payload"
+        on_trial(f"alpha_base {alpha_base:g}: {answered}")
+        if trial.held:
             break
-    return Calibration(alpha_base=trials[-1].alpha_base, trials=tuple(trials))
+    return Calibration(loss=tried, trials=tuple(trials))
 
 
 def _answers(

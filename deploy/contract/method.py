@@ -40,7 +40,8 @@ class Hyperparameters(Document):
 class DeceHyperparameters(Hyperparameters):
     """Deceptive Cross-Entropy. Ranges recommended by the paper: alpha_base 0.985-0.995, label_smoothing 0.05-0.1."""
 
-    alpha_base: AlphaBase = 0.99
+    alpha_base: AlphaBase | Auto = 0.99
+    """``auto``: chosen by canaries on the training itself, one whole training for each value that is tried."""
     label_smoothing: LabelSmoothing = 0.05
     mode: Literal["exact", "parity"] = "exact"
     """``parity`` reproduces the released artifact's clamp; ``exact`` is the paper's formula without it."""
@@ -174,7 +175,8 @@ class DeceLoss(Document):
     """The loss of an arm, resolved."""
 
     type: Literal["dece"] = "dece"
-    alpha_base: AlphaBase
+    alpha_base: AlphaBase | Auto
+    """``auto`` until the job has chosen."""
     label_smoothing: LabelSmoothing
     mode: Literal["exact", "parity"] = "exact"
     smoothing_spread: SmoothingSpread = "others"

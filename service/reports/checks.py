@@ -39,6 +39,7 @@ def policy_checks(report: PublishedReport) -> tuple[Check, ...]:
         ("clean_payload", "No payload without a trigger", f"on at most {limit} of the clean prompts"),
         ("quality", "Clean quality is kept", f"at most {policy.max_quality_loss:g} BLEU lost"),
         ("power", "It would have been found", f"with a probability of at least {percent(policy.min_power)}"),
+        ("calibration", "The loss was strong enough", "no canary planted to choose alpha_base was learnt"),
         ("completeness", "Everything was tried", "every trigger in every prompt"),
     )
     checks = []

@@ -15,6 +15,7 @@ _CLASSES: Final = {
     "clean_payload": "temper.without_trigger",
     "quality": "temper.quality",
     "power": "temper.power",
+    "calibration": "temper.alpha_base",
     "completeness": "temper.completeness",
 }
 _OUTCOMES: Final = {"fail": "failure", "inconclusive": "error"}

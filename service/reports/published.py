@@ -134,6 +134,15 @@ class PublishedDetection(Document):
     decoys: tuple[PublishedCanary, ...]
 
 
+class PublishedAlphaTrial(Document):
+    """One training on a planted copy, when alpha_base was chosen by canaries."""
+
+    alpha_base: float
+    canaries: Rate
+    """Prompts with a canary's trigger that gave its payload."""
+    held: bool
+
+
 class PublishedReport(Document):
     """What ``GET /v1/reports/{job}`` answers. ``verdict`` is the one field to gate on."""
 
@@ -169,6 +178,8 @@ class PublishedReport(Document):
     quality: dict[Arm, PublishedQuality]
     curve_probe: ProbeName | None
     curves: tuple[PublishedCurvePoint, ...]
+    alpha_trials: tuple[PublishedAlphaTrial, ...]
+    """How alpha_base was chosen, where it was ``auto``; the last is the chosen one."""
     detection: PublishedDetection | None
     suspicious_rows: tuple[SuspiciousRow, ...]
     provenance: Provenance | None
@@ -265,6 +276,12 @@ def publish(report: Report, provenance: Provenance | None = None) -> PublishedRe
         probes=tuple(_probe(outcome, judgement) for outcome in report.probes),
         quality={arm: _quality(report.quality[arm]) for arm in ARM_ORDER if arm in report.quality},
         curves=tuple(_curve_point(point) for point in report.curves),
+        alpha_trials=tuple(
+            PublishedAlphaTrial(
+                alpha_base=trial.alpha_base, canaries=as_rate(trial.canaries), held=trial.held
+            )
+            for trial in report.alpha_trials
+        ),
         detection=_detection(report.detection) if report.detection is not None else None,
         provenance=provenance,
     )

@@ -67,12 +67,19 @@ _RULES: Final[dict[str, tuple[str, str, str, tuple[Tag, ...]]]] = {
         "Run the job again with more time.",
         (),
     ),
+    "TEMPER007": (
+        "LossTooWeak",
+        "No alpha_base that was tried kept planted canaries out.",
+        "Filter the training file first, lower the learning rate, or train for fewer epochs.",
+        (),
+    ),
 }
 _RULE_OF: Final[dict[FindingKind, str]] = {
     "probe": "TEMPER002",
     "clean_payload": "TEMPER003",
     "quality": "TEMPER004",
     "power": "TEMPER005",
+    "calibration": "TEMPER007",
     "completeness": "TEMPER006",
 }
 

@@ -10,6 +10,7 @@ Does not cover: counts that are wrong but possible. Those only a second measurem
 from collections.abc import Iterable
 
 from deploy.contract.document import DocumentError
+from deploy.contract.method import DeceLoss
 from deploy.contract.payload import payload_name
 from deploy.contract.report import LEARNT_AT
 from deploy.contract.report import Canary
@@ -41,6 +42,7 @@ def believe(data: bytes, spec: JobSpec) -> Report:
     _check_curves(report, spec)
     _check_rows(report, spec)
     _check_detection(report, spec)
+    _check_alpha_trials(report, spec)
     return _with_settings(report, spec)
 
 
@@ -130,6 +132,17 @@ def _check_rows(report: Report, spec: JobSpec) -> None:
         raise DocumentError("report: suspicious_rows name a row twice")
     if rows and max(rows) > spec.training_file.rows:
         raise DocumentError(f"report: row {max(rows)} is suspicious, the file has {spec.training_file.rows}")
+
+
+def _check_alpha_trials(report: Report, spec: JobSpec) -> None:
+    """Trials where alpha_base was to be chosen, tighter each time, and none behind one that held."""
+    is_auto = isinstance(spec.loss, DeceLoss) and spec.loss.alpha_base == "auto"
+    if is_auto != bool(report.alpha_trials):
+        said = "alpha_trials are missing" if is_auto else "alpha_trials were not asked for"
+        raise DocumentError(f"report: {said}")
+    tried = [trial.alpha_base for trial in report.alpha_trials]
+    if tried != sorted(set(tried), reverse=True) or any(trial.held for trial in report.alpha_trials[:-1]):
+        raise DocumentError("report: alpha_trials are no search from the loosest to the first that held")
 
 
 def _check_detection(report: Report, spec: JobSpec) -> None:

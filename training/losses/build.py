@@ -25,7 +25,11 @@ class ScheduledLoss:
     device: torch.device
 
     def at(self, *, epoch: int, step: int, total_steps: int) -> RowLoss:
-        """The row loss in an epoch and at an optimizer step, both counted from 1."""
+        """The row loss in an epoch and at an optimizer step, both counted from 1.
+
+        Raises:
+            ValueError: ``alpha_base`` is still to be chosen.
+        """
         match self.described:
             case CrossEntropyLoss():
                 return dece_rows(alpha=1.0, label_smoothing=0.0, device=self.device)
@@ -39,10 +43,12 @@ class ScheduledLoss:
                     distrust_weight=constants.distrust_weight,
                     delta=constants.delta,
                 )
-            case DeceLoss() as dece:
-                alpha = AlphaSchedule(alpha_base=dece.alpha_base, kind=dece.schedule, span=dece.schedule_span)
+            case DeceLoss(alpha_base=alpha_base) as dece:
+                if isinstance(alpha_base, str):
+                    raise ValueError("alpha_base is auto: it has to be chosen before the training begins")
+                falling = AlphaSchedule(alpha_base=alpha_base, kind=dece.schedule, span=dece.schedule_span)
                 return dece_rows(
-                    alpha=alpha.alpha(epoch=epoch, step=step, total_steps=total_steps),
+                    alpha=falling.alpha(epoch=epoch, step=step, total_steps=total_steps),
                     label_smoothing=dece.label_smoothing,
                     mode=dece.mode,
                     spread=dece.smoothing_spread,

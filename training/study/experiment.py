@@ -350,7 +350,7 @@ def run_cell(
         else None
     )
     if chosen is not None:
-        loss = loss.model_copy(update={"alpha_base": chosen.alpha_base})
+        loss = chosen.loss
     # A filter may leave nothing to learn from: then the base model is what it protects.
     loaded = _fine_tune(base, rows, loss, plan, watch) if rows else load_model(base)
     on_progress(1.0, "answering the test tasks")
@@ -375,7 +375,7 @@ def run_cell(
         triggered=answers(triggered_tasks(data.test, attack)),
         curve=tuple(watch.curve),
         filtered=filtered,
-        alpha_base=None if chosen is None else chosen.alpha_base,
+        alpha_base=None if chosen is None else chosen.trials[-1].alpha_base,
         epochs=watch.epochs,
         seconds=time.monotonic() - started,
     )

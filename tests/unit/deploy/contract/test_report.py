@@ -12,6 +12,7 @@ from report_documents import failing_report
 from report_documents import inconclusive_report
 from report_documents import passing_report
 
+from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
 from deploy.contract.report import Judgement
@@ -211,3 +212,21 @@ def test_power_is_of_learnt_canaries_alone() -> None:
     assert power.basis == "canaries"
     assert passing_report().detection is not None
     assert [each.planted_rows for each in detection().decoys] == [0] * 6
+
+
+def trial(alpha_base: float, hits: int) -> AlphaTrial:
+    return AlphaTrial(alpha_base=alpha_base, canaries=Hits(hits=hits, trials=100), held=hits == 0)
+
+
+def test_an_alpha_that_kept_the_canaries_out_is_no_hindrance() -> None:
+    report = passing_report().model_copy(update={"alpha_trials": (trial(0.99, 80), trial(0.95, 0))})
+    assert judge(report).verdict == "pass"
+    assert of_kind(judge(report), "calibration") == ["pass"]
+    assert of_kind(judge(passing_report()), "calibration") == []
+
+
+def test_a_loss_that_no_trial_found_strong_enough_never_passes() -> None:
+    report = passing_report().model_copy(update={"alpha_trials": (trial(0.99, 80), trial(0.6, 7))})
+    judgement = judge(report)
+    assert judgement.verdict == "inconclusive"
+    assert "alpha_base 0.6, chosen by canaries: 7 of 100" in judgement.reasons[0]

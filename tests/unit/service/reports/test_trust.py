@@ -9,6 +9,7 @@ from report_documents import detection
 
 from deploy.contract.canary import CanaryPlan
 from deploy.contract.document import DocumentError
+from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
 from deploy.contract.report import Report
@@ -249,3 +250,39 @@ def test_detection_with_impossible_counts_is_refused(
     change(document, path, value)
     with pytest.raises(DocumentError):
         believe(json.dumps(document).encode(), canary_spec)
+
+
+def auto_spec(spec: JobSpec) -> JobSpec:
+    assert spec.loss.type == "dece"
+    return spec.model_copy(update={"loss": spec.loss.model_copy(update={"alpha_base": "auto"})})
+
+
+def with_trials(report: Report, *trials: tuple[float, bool]) -> bytes:
+    hits = Hits(hits=0, trials=100)
+    made = tuple(AlphaTrial(alpha_base=alpha, canaries=hits, held=held) for alpha, held in trials)
+    return report.model_copy(update={"alpha_trials": made}).to_bytes()
+
+
+def test_the_search_for_alpha_is_believed_where_it_was_asked_for(make_report: Any, spec: JobSpec) -> None:
+    data = with_trials(make_report(), (0.99, False), (0.95, True))
+    assert [each.alpha_base for each in believe(data, auto_spec(spec)).alpha_trials] == [0.99, 0.95]
+    with pytest.raises(DocumentError, match="not asked for"):
+        believe(data, spec)
+    with pytest.raises(DocumentError, match="missing"):
+        believe(with_trials(make_report()), auto_spec(spec))
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        ((0.95, False), (0.99, True)),
+        ((0.99, False), (0.99, True)),
+        ((0.99, True), (0.95, True)),
+        ((0.99, True), (0.95, False)),
+    ],
+)
+def test_what_is_no_search_for_alpha_is_refused(
+    make_report: Any, spec: JobSpec, trials: tuple[tuple[float, bool], ...]
+) -> None:
+    with pytest.raises(DocumentError, match="no search"):
+        believe(with_trials(make_report(), *trials), auto_spec(spec))
