@@ -26,7 +26,7 @@ test: check ## Everything that CI asks but the slow lane: checks, then the test 
 check: $(VENV)/ready ## Lint, format, types, import boundaries
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: $(VENV)/ready ## Measure DeCE's time and memory, rewrite docs/benchmarks.md (BENCH_ARGS="--only head")
+bench: $(VENV)/ready ## Measure DeCE's time and memory and the probes' speed, rewrite docs/benchmarks.md (BENCH_ARGS="--only head")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove the environment and the embedded state

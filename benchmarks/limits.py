@@ -42,6 +42,8 @@ ROWS_TIME = _limits(
 )
 STEP_SPEED = 5.0
 """Real tokens a second, times those of a loop in the artifact's manner, at least."""
+PROBING_SPEED = 3.0
+"""Prompts a second, times those of one prompt at a time, at least."""
 GPU_PRODUCTS, GPU_ARTIFACT, GPU_EXTRA_MB = 1.15, 0.60, 600.0
 GPU_SMALL_ARTIFACT = 0.30
 
