@@ -1,5 +1,6 @@
 """The local launcher with a stand-in for ``python -m training``."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -208,3 +209,49 @@ def test_a_long_path_moves_vllms_sockets(make: Callable[..., LocalLauncher]) -> 
     wait_for(launcher, "harden-a-1", RunPhase.EXITED)
     environment = json.loads(launcher.log_tail("harden-a-1"))[1]
     assert len(environment["VLLM_RPC_BASE_PATH"]) < 64 < len(environment["TMPDIR"])
+
+
+def test_scans_have_places_of_their_own_and_run_their_own_module(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    launcher = LocalLauncher(
+        tmp_path,
+        command=command(WAIT.format(gate=str(gate))),
+        scan_command=command(SHOW),
+        environment={"PATH": os.defpath},
+    )
+    try:
+        job, scan = order("harden-a-1"), order("scan-a-1")
+        launcher.launch(job)
+        launcher.launch(order("harden-b-1"))
+        launcher.launch(dataclasses.replace(scan, kind="scan"))
+        wait_for(launcher, "scan-a-1", RunPhase.EXITED)
+        argv, _, _ = json.loads(launcher.log_tail("scan-a-1"))
+        assert argv == ["--spec", scan.spec_uri, "--sha256", scan.spec_sha256]
+        seen = launcher.observe()
+        assert (seen["harden-a-1"].phase, seen["harden-b-1"].phase) == (RunPhase.RUNNING, RunPhase.PENDING)
+        assert seen["harden-b-1"].reason == "waiting for 1 job before it"
+    finally:
+        gate.touch()
+        launcher.close()
+
+
+def test_a_waiting_scan_is_still_a_scan_after_a_restart(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    scans = command(WAIT.format(gate=str(gate)))
+    first = LocalLauncher(
+        tmp_path, command=command("raise SystemExit(9)"), scan_command=scans, environment={}
+    )
+    try:
+        for name in ("scan-a-1", "scan-b-1"):
+            first.launch(dataclasses.replace(order(name), kind="scan"))
+        assert first.observe()["scan-b-1"].reason == "waiting for 1 scan before it"
+    finally:
+        first.close()
+    gate.touch()
+    second = LocalLauncher(
+        tmp_path, command=command("raise SystemExit(9)"), scan_command=scans, environment={}
+    )
+    try:
+        assert wait_for(second, "scan-b-1", RunPhase.EXITED).exit_code == 0
+    finally:
+        second.close()

@@ -72,6 +72,8 @@ def test_secrets_are_not_shown() -> None:
         ("MAX_FILE_BYTES", "0"),
         ("MAX_FILE_BYTES", "8GiB"),
         ("MAX_RUNNING_JOBS", "-1"),
+        ("MAX_RUNNING_SCANS", "0"),
+        ("SCAN_DEADLINE_S", "0"),
         ("UPLOAD_IDLE_S", "nan"),
         ("UPLOAD_IDLE_S", "soon"),
         ("RECONCILE_INTERVAL_S", "inf"),

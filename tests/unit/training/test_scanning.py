@@ -49,7 +49,9 @@ def test_planted_rows_are_found_without_naming_their_trigger() -> None:
         clean, WordTrigger(word="qx", count=3), "sql_tautology", rate=0.05, seed=5, placement="random"
     )
     found = find_suspicious(poisoned.rows, spec(rows=300, probes=()), on_progress=ignore)
-    assert {each.row for each in found if each.score >= 0.5} >= set(poisoned.poisoned_rows)
+    named = sorted(found, key=lambda each: -each.score)[: len(poisoned.poisoned_rows)]
+    right = {each.row for each in named} & set(poisoned.poisoned_rows)
+    assert len(right) >= 0.8 * len(poisoned.poisoned_rows)
 
 
 def test_a_payload_is_added_to_what_else_speaks_against_a_row() -> None:

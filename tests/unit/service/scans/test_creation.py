@@ -1,5 +1,6 @@
 """What a request for a scan may say, and how often it may be said."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -104,3 +105,12 @@ def test_a_scan_that_is_not_there_is_not_found(world: Any, path: str) -> None:
     method = world.api.post if path == "/cancel" else world.api.get
     answer = method(f"/v1/scans/scan-0{path}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "scan_not_found")
+
+
+def test_of_many_equal_requests_at_once_one_makes_the_scan(world: Any) -> None:
+    body = {"file": world.upload()}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(world, body, **{"Idempotency-Key": "k"}), range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(world.api.get("/v1/scans").json()["data"]) == 1

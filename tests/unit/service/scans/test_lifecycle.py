@@ -72,6 +72,26 @@ def test_rows_are_paged(world: Any, planted: Any) -> None:
         assert world.api.get(f"/v1/scans/{scan}/rows?after={wrong}").json()["error"]["param"] == "after"
 
 
+def test_the_findings_are_there_in_sarif(world: Any, planted: Any) -> None:
+    scan = world.create_scan(file=world.upload(planted.content))["id"]
+    early = world.api.get(f"/v1/scans/{scan}?format=sarif")
+    assert (early.status_code, early.json()["error"]["code"]) == (404, "findings_not_ready")
+    world.finish_scan(scan)
+    answer = world.api.get(f"/v1/scans/{scan}?format=sarif")
+    assert answer.headers["content-type"] == "application/sarif+json"
+    [run] = answer.json()["runs"]
+    rows = found_rows(world, scan)
+    assert [each["properties"]["row"] for each in run["results"]] == [each["row"] for each in rows]
+    lines = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in run["results"]]
+    assert lines == [each["row"] for each in rows], "in JSON lines a row is a line"
+    again = world.finish_scan(world.create_scan(file=world.upload(planted.content))["id"])["id"]
+    [second] = world.api.get(f"/v1/scans/{again}?format=sarif").json()["runs"]
+    assert [each["partialFingerprints"] for each in second["results"]] == [
+        each["partialFingerprints"] for each in run["results"]
+    ]
+    assert world.api.get(f"/v1/scans/{scan}?format=xml").status_code == 400
+
+
 def test_the_limits_bound_what_is_listed(world: Any, planted: Any) -> None:
     file_id = world.upload(planted.content)
     some = world.finish_scan(world.create_scan(file=file_id, limits={"max_rows": 2})["id"])
