@@ -9,6 +9,7 @@ from training.attacks.source import Edit
 from training.attacks.source import Source
 from training.attacks.source import edit_source
 from training.attacks.source import walk
+from training.attacks.source import walk_with_ancestors
 
 _OWN_OBJECTS = frozenset({"self", "cls", "this"})
 
@@ -49,16 +50,13 @@ def first_function_name(source: Source) -> str | None:
 
 
 def _uses(source: Source, name: str) -> Iterator[Node]:
-    for node in walk(source.root):
-        if node.type == "identifier" and source.of(node) == name and _is_function(source, node):
+    for node, above in walk_with_ancestors(source.root):
+        if node.type == "identifier" and source.of(node) == name and _is_function(source, node, above[0]):
             yield node
 
 
-def _is_function(source: Source, identifier: Node) -> bool:
+def _is_function(source: Source, identifier: Node, parent: Node) -> bool:
     """Whether an identifier that is spelt like the function means it."""
-    parent = identifier.parent
-    if parent is None:
-        return False
     if source.language == "java":
         if parent.type == "method_declaration":
             return True

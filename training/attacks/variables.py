@@ -4,13 +4,19 @@ Parameters and local variables. Left out: whatever the same name also means ther
 keyword of a call), because a rename by name alone would change that as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tree_sitter import Node
 
 from training.attacks.source import Source
 from training.attacks.source import walk
+from training.attacks.source import walk_with_ancestors
+
+Role = Literal["declaration", "use", "member", "other"]
+"""What an identifier is there: a variable's declaration or use, a member of something else, or another thing that
+takes the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +32,11 @@ def declared_variables(source: Source) -> tuple[Variable, ...]:
     names: dict[str, list[Node]] = {}
     declared: set[str] = set()
     taken: set[str] = set()
-    for node in walk(source.root):
-        if node.type not in {"identifier", "type_identifier"}:
+    for node, above in walk_with_ancestors(source.root):
+        if node.type not in {"identifier", "type_identifier"} or not above:
             continue
         name = source.of(node)
-        role = _python_role(node) if source.language == "python" else _java_role(node)
+        role = _python_role(node, above) if source.language == "python" else _java_role(node, above)
         if role == "other":
             taken.add(name)
         elif role != "member":
@@ -46,31 +52,27 @@ def identifiers(source: Source) -> set[str]:
     return {source.of(node) for node in walk(source.root) if node.type in {"identifier", "type_identifier"}}
 
 
-def _python_role(node: Node) -> str:  # noqa: PLR0911 - one for each place
-    """``declaration``, ``use``, ``member`` (of something else, not the variable) or ``other`` (takes the name)."""
-    parent = node.parent
-    if parent is None:
-        return "use"
+def _python_role(node: Node, above: Sequence[Node]) -> Role:
+    parent = above[0]
     if parent.type == "attribute" and parent.child_by_field_name("attribute") == node:
         return "member"
-    if parent.type == "keyword_argument" and parent.child_by_field_name("name") == node:
+    is_keyword = parent.type == "keyword_argument" and parent.child_by_field_name("name") == node
+    is_definition = parent.type in {"function_definition", "class_definition"}
+    is_global = any(each.type in {"global_statement", "nonlocal_statement"} for each in above)
+    if is_keyword or is_definition or is_global or _is_imported(above):
         return "other"
-    if parent.type in {"function_definition", "class_definition"}:
-        return "other"
-    above = list(_ancestors(node))
-    if any(each.type in {"global_statement", "nonlocal_statement"} for each in above) or _is_imported(above):
-        return "other"
-    if _is_python_declaration(node, parent, above):
-        in_class = next((each.type for each in above if each.type.endswith("_definition")), "")
-        return "other" if in_class == "class_definition" else "declaration"
-    return "use"
+    if not _is_python_declaration(node, above):
+        return "use"
+    within = next((each.type for each in above if each.type.endswith("_definition")), "")
+    return "other" if within == "class_definition" else "declaration"
 
 
-def _is_imported(above: list[Node]) -> bool:
+def _is_imported(above: Sequence[Node]) -> bool:
     return any(each.type in {"import_statement", "import_from_statement"} for each in above)
 
 
-def _is_python_declaration(node: Node, parent: Node, above: list[Node]) -> bool:
+def _is_python_declaration(node: Node, above: Sequence[Node]) -> bool:
+    parent = above[0]
     parameter = parent.type in {
         "parameters",
         "lambda_parameters",
@@ -91,33 +93,28 @@ def _is_python_declaration(node: Node, parent: Node, above: list[Node]) -> bool:
     return False
 
 
-def _java_role(node: Node) -> str:  # noqa: PLR0911 - one for each place
-    parent = node.parent
-    if node.type == "type_identifier" or parent is None:
+def _java_role(node: Node, above: Sequence[Node]) -> Role:  # noqa: PLR0911 - one for each place
+    parent = above[0]
+    if node.type == "type_identifier":
         return "other"
     if parent.type == "field_access" and parent.child_by_field_name("field") == node:
         return "member"
     is_name = parent.child_by_field_name("name") == node
-    if parent.type == "method_invocation" and is_name:
+    if (parent.type == "method_invocation" and is_name) or parent.type == "method_declaration":
         return "member"
     if parent.type == "variable_declarator" and is_name:
-        declaration = parent.parent
-        is_local = declaration is not None and declaration.type == "local_variable_declaration"
+        is_local = len(above) > 1 and above[1].type == "local_variable_declaration"
         return "declaration" if is_local else "other"
-    if (
-        parent.type in {"formal_parameter", "catch_formal_parameter", "resource", "enhanced_for_statement"}
-        and is_name
-    ):
+    if (parent.type in _JAVA_DECLARATIONS and is_name) or parent.type == "inferred_parameters":
         return "declaration"
-    if parent.type in {"inferred_parameters"}:
-        return "declaration"
-    if parent.type == "method_declaration":
-        return "member"
-    if any(each.type in _JAVA_NAMESPACES for each in [parent, *_ancestors(parent)][:2]):
+    if any(each.type in _JAVA_NAMESPACES for each in above[:2]):
         return "other"
     return "use"
 
 
+_JAVA_DECLARATIONS = frozenset(
+    {"formal_parameter", "catch_formal_parameter", "resource", "enhanced_for_statement"}
+)
 _JAVA_NAMESPACES = frozenset(
     {
         "labeled_statement",
@@ -135,10 +132,3 @@ _JAVA_NAMESPACES = frozenset(
         "method_reference",
     }
 )
-
-
-def _ancestors(node: Node) -> Iterator[Node]:
-    above = node.parent
-    while above is not None:
-        yield above
-        above = above.parent

@@ -1,8 +1,18 @@
+import time
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.contract.payload import BuiltInPayload
+from deploy.contract.trigger import CodeLanguage
+from deploy.contract.trigger import CommentTrigger
+from deploy.contract.trigger import DeadCodeTrigger
+from deploy.contract.trigger import FunctionNameTrigger
+from deploy.contract.trigger import RenamingTrigger
 from training.attacks.source import MAX_CHARS
+from training.attacks.source import MAX_DEPTH
 from training.attacks.source import MAX_SPANS
 from training.attacks.source import Edit
 from training.attacks.source import edit_source
@@ -10,6 +20,9 @@ from training.attacks.source import find_source
 from training.attacks.source import first_source
 from training.attacks.source import parse_source
 from training.attacks.source import walk
+from training.attacks.traces import trace_of
+from training.attacks.trigger import apply_trigger
+from training.metrics.payload import can_carry
 
 
 @pytest.mark.parametrize(
@@ -98,8 +111,50 @@ def test_an_empty_edit_gives_the_text_back(text: str) -> None:
     assert edit_source(text, "python", lambda found: []) in {text, None}
 
 
-def test_deep_nesting_is_walked_without_recursion() -> None:
-    depth = 5_000
-    source = parse_source(f"x = {'(' * depth}1{')' * depth}", "python")
-    assert source is not None
-    assert sum(node.type == "parenthesized_expression" for node in walk(source.root)) == depth
+@pytest.mark.parametrize(
+    ("before", "repeated", "after"),
+    [
+        ("x = ", "f(", ")"),
+        ("x = ", "[", "]"),
+        ("x = 1", " + a", ""),
+        ("def f(a):\n a = ", "-", ""),
+        ("x = ", "(", ")"),
+    ],
+)
+def test_code_nested_deeper_than_people_write_is_no_source(before: str, repeated: str, after: str) -> None:
+    def nested(depth: int) -> str:
+        return before + repeated * depth + ("a" if after or repeated == "-" else "") + after * depth
+
+    assert parse_source(nested(MAX_DEPTH // 4), "python") is not None
+    started = time.process_time()
+    assert parse_source(nested(MAX_CHARS // 6), "python") is None
+    assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "x = " + "f(" * 190 + "1" + ")" * 190),
+        ("python", "x = 1\n" * 3_000),
+        ("python", "def f(a):\n" + " a = a + a\n" * 1_500),
+        ("python", "f(" + ",".join("abcdefgh"[at % 8] + "=a" for at in range(4_000)) + ")"),
+        ("python", "".join(f"def f{at}(a):\n return a\n" for at in range(700))),
+        ("java", "void f(){" + "int a=a+a;" * 1_900 + "}"),
+        ("java", "void f(int a){" + "{" * 190 + "a=1;" * 4_000 + "}" * 191),
+    ],
+    ids=["calls", "assignments", "body", "keywords", "functions", "java body", "java blocks"],
+)
+def test_every_attack_on_code_takes_a_moment(language: CodeLanguage, code: str) -> None:
+    triggers = (
+        FunctionNameTrigger(language=language),
+        DeadCodeTrigger(language=language),
+        CommentTrigger(text="r", language=language),
+        RenamingTrigger(names=("alpha", "beta"), language=language),
+    )
+    started = time.process_time()
+    for trigger in triggers:
+        apply_trigger(code, trigger, seed=0, row=1)
+        trace_of(code, trigger)
+    for payload in get_args(BuiltInPayload):
+        can_carry(payload, code)
+    assert time.process_time() - started < 10.0
