@@ -112,5 +112,5 @@ class CreateJob(Document):
             if value == "auto" and name in old
         }
         merged = method.hyperparameters.model_copy(update=filled)
-        options = method.dece if isinstance(method, DeceMethod) else method.supervised
+        options = getattr(method, method.type)  # every method keeps its options under its own name
         return method.model_copy(update={method.type: options.model_copy(update={"hyperparameters": merged})})
