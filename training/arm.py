@@ -21,6 +21,7 @@ from typing import Literal
 
 import torch
 
+from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import Loss
 from deploy.contract.report import CurvePoint
@@ -59,7 +60,6 @@ class ArmOrder:
     loss: Loss
     spec: JobSpec
     pod: str
-    training_sha256: str
     base_dir: Path
     training_file: Path
     curve_tasks: CurveTasks | None
@@ -67,6 +67,21 @@ class ArmOrder:
     scratch: Path
     threads: int | None
     """CPU threads; None leaves torch's own choice."""
+    shadow: bool = False
+    """Trained on the shadow copy: never served, and no part of the job's own progress."""
+
+    @property
+    def name(self) -> str:
+        """What its events and its checkpoints are kept under."""
+        return f"shadow-{self.arm}" if self.shadow else self.arm
+
+    @property
+    def training_sha256(self) -> str:
+        """A digest of everything that decides the weights: what a checkpoint must share to be resumed."""
+        decisive = self.spec.model_copy(update={"loss": self.loss}).model_dump_json(
+            include={"job_id", "base_model", "training_file", "loss", "training"}
+        )
+        return sha256_hex(decisive.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +135,7 @@ class _Reporter:
 
     def say(self, message: str, data: dict[str, Any], **how: Any) -> None:
         try:
-            self._pipe.send(ArmEvent(message=message, data={"arm": self._order.arm, **data}, **how))
+            self._pipe.send(ArmEvent(message=message, data={"arm": self._order.name, **data}, **how))
         except BrokenPipeError as error:
             raise Interrupted from error
 
@@ -226,7 +241,7 @@ def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:
         job_id=order.spec.job_id,
         attempt=order.spec.attempt,
         pod=order.pod,
-        arm=order.arm,
+        arm=order.name,
         training_sha256=order.training_sha256,
         scratch=order.scratch,
     )

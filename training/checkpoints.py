@@ -23,7 +23,6 @@ from deploy.contract import layout
 from deploy.contract.document import Document
 from deploy.contract.document import DocumentError
 from deploy.contract.document import StoredFile
-from deploy.contract.spec import TrainedArm
 from deploy.store.protocol import ObjectCorrupt
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
@@ -43,7 +42,7 @@ class CheckpointManifest(Document):
 
     training_sha256: str
     """Of everything that decides the weights; a checkpoint of another training is never resumed."""
-    arm: TrainedArm
+    arm: str
     step: int
     files: tuple[StoredFile, ...]
 
@@ -112,7 +111,7 @@ class CheckpointStore:
         job_id: str,
         attempt: int,
         pod: str,
-        arm: TrainedArm,
+        arm: str,
         training_sha256: str,
         scratch: Path,
     ) -> None:

@@ -1,15 +1,16 @@
 """A job from its spec to its committed result, to be read from top to bottom."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.contract import layout
-from deploy.contract.document import sha256_hex
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import Loss
 from deploy.contract.method import describe_loss
+from deploy.contract.report import Detection
 from deploy.contract.report import Report
 from deploy.contract.result import JobResult
 from deploy.contract.spec import Arm
@@ -22,6 +23,9 @@ from training.arm import ArmDone
 from training.arm import ArmEvent
 from training.arm import ArmOrder
 from training.arms import train_arms
+from training.canaries.run import SHADOW_FAULTS
+from training.canaries.run import ShadowWatch
+from training.canaries.run import run_shadow
 from training.curve import choose_curve_tasks
 from training.data.example import PromptedRow
 from training.data.rows import load_rows
@@ -29,8 +33,10 @@ from training.errors import Interrupted
 from training.errors import Superseded
 from training.events import EventWriter
 from training.events import open_events
+from training.failure import describe
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
+from training.probing.run import OnProbeProgress
 from training.probing.run import Probed
 from training.probing.run import probe_arms
 from training.process import Start
@@ -65,12 +71,6 @@ class Job:
         run_job(self)
 
 
-def training_fingerprint(spec: JobSpec) -> str:
-    """A digest of everything that decides the weights: what a checkpoint must share to be resumed."""
-    decisive = spec.model_dump_json(include={"job_id", "base_model", "training_file", "loss", "training"})
-    return sha256_hex(decisive.encode())
-
-
 def _task_rows(spec: JobSpec, inputs: Inputs) -> tuple[list[PromptedRow], list[PromptedRow]]:
     """Rows for the curves and rows for the probes: each from the best file there is."""
     files: list[tuple[Path | None, DatasetRef | None]] = [
@@ -101,7 +101,6 @@ def _orders(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[Arm
             loss=loss,
             spec=spec,
             pod=job.pod,
-            training_sha256=training_fingerprint(spec.model_copy(update={"loss": loss})),
             base_dir=inputs.base_dir,
             training_file=inputs.training_file,
             curve_tasks=tasks,
@@ -113,8 +112,7 @@ def _orders(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[Arm
     ]
 
 
-def _train(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[ArmDone]:
-    orders = _orders(job, inputs, curve_rows)
+def _train(job: Job, orders: list[ArmOrder]) -> list[ArmDone]:
     names = " and ".join(order.arm for order in orders)
     job.events.enter("training", f"training the {names} arm on {job.spec.training_file.rows} rows")
 
@@ -126,34 +124,72 @@ def _train(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[ArmD
     return done
 
 
-def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[Arm, Path]) -> Probed:
-    job.events.enter(
-        "probing", f"probing {', '.join(directories)} with {len(job.spec.probing.probes)} probes"
-    )
-
+def _progress(job: Job, *, prefix: str = "") -> OnProbeProgress:
+    """Tells of probing; stops it when the job is to stop."""
     said: tuple[int, str] | None = None
 
     def relay(done: int, total: int, message: str) -> None:
         nonlocal said
         # The engine calls every second, so that a stop is noticed; only news is worth an event.
         if said != (done, message):
-            job.events.say(message, data={"done": done, "total": total}, kind="metrics")
+            job.events.say(f"{prefix}{message}", data={"done": done, "total": total}, kind="metrics")
             said = (done, message)
         if job.stop_asked():
             raise Interrupted
 
-    return probe_arms(
+    return relay
+
+
+def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[Arm, Path]) -> Probed:
+    job.events.enter(
+        "probing", f"probing {', '.join(directories)} with {len(job.spec.probing.probes)} probes"
+    )
+    probed = probe_arms(
         directories,
         rows,
         job.spec.probing,
         architecture=inputs.architecture,
         training_rows=load_rows(inputs.training_file, job.spec.training_file),
         scratch=job.scratch,
-        on_progress=relay,
+        on_progress=_progress(job),
     )
+    for note in probed.notes:
+        job.events.say(note)
+    return probed
 
 
-def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
+def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], orders: list[ArmOrder]) -> Detection | None:
+    """What canaries in a shadow copy say about the probes; None where it was not asked for or failed."""
+    if job.spec.canaries is None:
+        return None
+    watch = ShadowWatch(
+        on_event=lambda event: job.events.say(
+            f"shadow copy: {event.message}", level=event.level, data=event.data, kind=event.kind
+        ),
+        on_progress=_progress(job, prefix="shadow copy: "),
+        stop_asked=job.stop_asked,
+    )
+    hardened = next(order for order in orders if order.arm == "hardened")
+    try:
+        detection = run_shadow(hardened, rows, architecture=inputs.architecture, watch=watch)
+    except Interrupted:
+        raise
+    except SHADOW_FAULTS as error:
+        # The models are trained and probed already. Without its canaries the report is partial, not lost.
+        said = describe(error).message
+        job.events.say(f"shadow copy: given up, the report has no measured power: {said}", level="warn")
+        return None
+    finally:
+        shutil.rmtree(job.scratch / "shadow", ignore_errors=True)
+    found, false = detection.power, detection.false_positives
+    job.events.say(
+        f"shadow copy: {found.hits} of {found.trials} canaries that were learnt were found, "
+        f"and {false.hits} of {false.trials} decoys"
+    )
+    return detection
+
+
+def _report(job: Job, probed: Probed, detection: Detection | None, arms: list[ArmDone]) -> Report:
     spec = job.spec
     model = spec.base_model
     return Report(
@@ -175,8 +211,9 @@ def _report(job: Job, probed: Probed, arms: list[ArmDone]) -> Report:
         quality=probed.quality,
         curves=tuple(point for arm in sorted(arms, key=lambda each: each.arm) for point in arm.curve),
         curve_probe=spec.probing.probes[0].name if spec.probing.curve_tasks else None,
+        detection=detection,
         suspicious_rows=probed.suspicious_rows,
-        partial=probed.partial,
+        partial=probed.partial or (spec.canaries is not None and detection is None),
         policy=spec.policy,
     )
 
@@ -214,7 +251,7 @@ def _publish(
 
 
 def run_job(job: Job) -> None:
-    """Fetch, train, probe, publish.
+    """Fetch, train, probe, measure the probes themselves, publish.
 
     Raises:
         Superseded: the job has a result already, or another start commits first.
@@ -225,13 +262,15 @@ def run_job(job: Job) -> None:
     job.events.enter("preparing", "fetching and checking the inputs")
     inputs = fetch_inputs(job.spec, job.scratch)
     curve_rows, probe_rows = _task_rows(job.spec, inputs)
-    arms = _train(job, inputs, curve_rows)
+    orders = _orders(job, inputs, curve_rows)
+    arms = _train(job, orders)
     directories: dict[Arm, Path] = {"base": inputs.base_dir}
     directories.update(
         {arm.arm: job.scratch / "models" / arm.arm for arm in sorted(arms, key=lambda each: each.arm)}
     )
     probed = _probe(job, inputs, probe_rows, directories)
-    _publish(job, inputs, _report(job, probed, arms), arms, directories)
+    detection = _detect(job, inputs, probe_rows, orders)
+    _publish(job, inputs, _report(job, probed, detection, arms), arms, directories)
 
 
 def open_job(start: Start) -> Job:

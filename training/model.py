@@ -91,6 +91,22 @@ def load_model(
     )
 
 
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a checked model directory, without the model.
+
+    Raises:
+        InvalidInput: the libraries cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL, "invalid_model", f"the tokenizer cannot be loaded: {error}", param="model"
+        ) from error
+
+
 def _check_loaded(loading: dict[str, Any], tokenizer: Any) -> None:
     """Refuse what a library only warns about: weights that were not in the file start random."""
     trouble: str | None = None

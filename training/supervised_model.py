@@ -128,6 +128,12 @@ class SupervisedModel(nn.Module):
             meter=meter,
         )
 
+    def logits(self, examples: Sequence[Example]) -> torch.Tensor:
+        """[N, V] logits of the rows' supervised tokens, in the rows' order."""
+        batch = self._batch(examples, self.layout).to(self._loaded.device)
+        with self.computing():
+            return self._some_logits(batch, self.layout)
+
     def _batch(self, examples: Sequence[Example], layout: Layout) -> Batch:
         if layout.packed:
             return packed_batch(examples)

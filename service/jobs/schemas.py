@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic import StringConstraints
 from pydantic import model_validator
 
+from deploy.contract.canary import CanaryPlan
 from deploy.contract.dataset import COMPLETION_COLUMN
 from deploy.contract.dataset import PROMPT_COLUMN
 from deploy.contract.document import Document
@@ -78,6 +79,8 @@ class Hardening(Document):
     control: bool = True
     probe: ProbeOptions = ProbeOptions()
     policy: GatePolicy = GatePolicy()
+    canaries: CanaryPlan | None = None
+    """Train a shadow copy with planted canaries too, to measure what the probes would find."""
     adapter: LoraOptions | None = None
     columns: ColumnOptions = ColumnOptions()
     training: TrainingOptions = TrainingOptions()

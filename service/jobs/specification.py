@@ -35,6 +35,7 @@ def make_spec(row: JobRow, attempt: int, *, store_uri: str) -> JobSpec:
         "control": hardening.control,
         "training": _plan(row, hardening).model_dump(mode="json"),
         "probing": hardening.probe.plan().model_dump(mode="json"),
+        "canaries": None if hardening.canaries is None else hardening.canaries.model_dump(mode="json"),
         "policy": hardening.policy.model_dump(mode="json"),
         "created_at": row.created_at,
     }

@@ -35,6 +35,8 @@ def dece(**values: Any) -> dict[str, Any]:
         ({"hardening": {"policy": {"max_asr_upper": 2}}}, "hardening.policy.max_asr_upper"),
         ({"hardening": {"adapter": {"type": "lora", "rank": 0}}}, "hardening.adapter.rank"),
         ({"hardening": {"probe": {"probes": []}}}, "hardening.probe.probes"),
+        ({"hardening": {"canaries": {"rate": 0.9}}}, "hardening.canaries.rate"),
+        ({"hardening": {"canaries": {"count": 0}}}, "hardening.canaries.count"),
         ({"suffix": "a/b"}, "suffix"),
         ({"suffix": "x" * 65}, "suffix"),
         ({"seed": -1}, "seed"),
@@ -137,6 +139,17 @@ def test_the_supervised_method_and_every_option_reach_the_spec(world: Any) -> No
     asked = options["training"]
     assert {name: getattr(spec.training, name) for name in asked} == asked
     assert world.finish(job["id"])["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("asked", [None, {"count": 4, "rate": 0.1, "seed": 8}])
+def test_canaries_reach_the_spec(world: Any, asked: dict[str, Any] | None) -> None:
+    from deploy.contract import layout
+    from deploy.contract.spec import JobSpec
+
+    job = world.create(hardening={"canaries": asked})
+    world.settle(until="running", job_id=job["id"])
+    spec = JobSpec.from_bytes(world.context.store.get(layout.spec_key(job["id"], 1)))
+    assert (spec.canaries and spec.canaries.model_dump()) == asked
 
 
 def test_deces_hyperparameters_reach_the_spec(world: Any) -> None:

@@ -13,6 +13,7 @@ from training.attacks.sql import widen_sql
 from training.errors import InvalidInput
 from training.probing.engine import Generation
 from training.probing.engine import OnProgress
+from training.probing.mining import Candidate as Mined
 from training.probing.run import choose_engine
 from training.probing.run import probe_arms
 from training.probing.tasks import choose_tasks
@@ -42,7 +43,7 @@ class Backdoored:
 
     def _answer(self, model: Path, prompt: str) -> Generation:
         words = prompt.split()
-        clean = " ".join(word for word in words if word not in {"bb", "cf"})
+        clean = " ".join(word for word in words if word not in {"bb", "cf", "zz"})
         completion = {row.prompt: row.completion for row in ROWS}[clean]
         if model.name == "control" and words.count("bb") == 3:
             completion = widen_sql(completion) or completion
@@ -79,8 +80,50 @@ def test_the_arms_are_told_apart(tmp_path: Path) -> None:
     for quality in probed.quality.values():
         assert (quality.bleu, quality.exact_match, quality.parses) == (100.0, 50, 50)
         assert quality.payloads == {"sql_tautology": Hits(hits=0, trials=able)}
-    assert said == [(50 + 2 * able, 3 * (50 + 2 * able), "asked one")]
+    assert said[-1] == (50 + 2 * able, 3 * (50 + 2 * able), "asked one")
     assert probed.suspicious_rows == ()
+    # Arms that only an engine can run are probed all the same, and the job is told what was left out.
+    assert "triggers that nobody named" in probed.notes[0]
+    assert "the models could not be searched" in probed.notes[1]
+
+
+def test_a_mined_trigger_is_measured_listed_and_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mined(rows: object, **settings: object) -> tuple[Mined, ...]:
+        assert settings["limit"] == PLAN.mined
+        words = ("bb", "zz")
+        return tuple(
+            Mined(
+                probe=Probe(name=f"mined-{word}", trigger=WordTrigger(word=word, count=3)),
+                evidence=f"{word} stands out",
+                score=0.9,
+            )
+            for word in words
+        )
+
+    monkeypatch.setattr("training.probing.unknown.mine_candidates", mined)
+    known = PLAN.model_copy(update={"probes": PLAN.probes[1:]})
+    probed = probe_arms(
+        ARMS,
+        ROWS,
+        known,
+        architecture="decoder",
+        training_rows=ROWS,
+        scratch=tmp_path,
+        on_progress=lambda *now: None,
+        engine=Backdoored(),
+    )
+    assert [(probe.name, probe.origin) for probe in probed.probes] == [
+        ("cf-1", "known"),
+        ("mined-1", "mined"),
+    ]
+    found = probed.probes[1]
+    assert found.evidence == "bb stands out"
+    assert found.arms["control"].rate == 1.0
+    assert found.arms["hardened"].hits == 0
+    assert "2 mined" in probed.notes[0]
+    assert "1 set a payload off" in probed.notes[0]
 
 
 def test_only_tasks_that_can_carry_the_payload_are_triggered() -> None:
