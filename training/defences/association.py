@@ -13,18 +13,16 @@ from training.data.example import PromptedRow
 from training.defences.row_filter import Filtered
 from training.defences.row_filter import OnFilterProgress
 from training.defences.row_filter import Suspect
+from training.mining.finding import SUSPICIOUS
 from training.mining.finding import Finding
-from training.mining.finding import contains
 from training.mining.search import find_associations
 from training.mining.words import words_of
 
 if TYPE_CHECKING:
     from training.model import LoadedModel
 
-REMOVED_FROM: Final = 0.5
-"""Score from which a finding's rows are left out."""
-NAMED_FROM: Final = 0.3
-"""Score from which they are named."""
+NAMED_FROM: Final = 0.35
+"""Score from which a finding's rows are named; they are left out from ``SUSPICIOUS``."""
 
 
 class AssociationFilter:
@@ -49,7 +47,7 @@ class AssociationFilter:
         ]
         suspects = [suspect for row in rows if (suspect := _suspect(row, findings)) is not None]
         suspects.sort(key=lambda suspect: (-suspect.score, suspect.row))
-        removed = frozenset(suspect.row for suspect in suspects if suspect.score >= REMOVED_FROM)
+        removed = frozenset(suspect.row for suspect in suspects if suspect.score >= SUSPICIOUS)
         return Filtered(suspects=tuple(suspects), removed=removed)
 
 
@@ -58,6 +56,6 @@ def _suspect(row: PromptedRow, findings: Sequence[Finding]) -> Suspect | None:
         return None
     prompt, completion = words_of(row.prompt), words_of(row.completion)
     for finding in findings:
-        if contains(prompt, finding.trigger) and any(contains(completion, form) for form in finding.payloads):
+        if finding.is_in(prompt, completion):
             return Suspect(row=row.number, score=finding.score, reason=finding.reason)
     return None

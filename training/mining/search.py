@@ -10,18 +10,22 @@ from typing import Final
 import numpy as np
 
 from training.data.example import PromptedRow
+from training.mining.corpus import END
+from training.mining.corpus import START
 from training.mining.corpus import Ids
 from training.mining.corpus import Texts
 from training.mining.corpus import number_texts
+from training.mining.dependence import Company
 from training.mining.evidence import Neighbours
 from training.mining.evidence import Span
-from training.mining.evidence import best_span
 from training.mining.evidence import find_places
+from training.mining.evidence import spans_around
+from training.mining.finding import SUSPICIOUS
 from training.mining.finding import Finding
-from training.mining.pairs import Grams
+from training.mining.grams import Grams
+from training.mining.grams import count_grams
 from training.mining.pairs import Pair
 from training.mining.pairs import associated
-from training.mining.pairs import count_grams
 from training.mining.words import words_of
 
 OnMiningProgress = Callable[[int, int, str], None]
@@ -29,8 +33,15 @@ OnMiningProgress = Callable[[int, int, str], None]
 
 LEAST_ROWS: Final = 4
 MAX_ROWS: Final = 12_000
-MAX_WORDS_READ: Final = 3_000_000
 COPY_MARK: Final = "<copied>"
+MAX_PAIRS: Final = 400
+LEAST_COVERED: Final = 0.7
+MOST_WIDENED: Final = 1.25
+EXPLAINED: Final = 0.9
+LEAST_VARIETY: Final = 0.4
+LEAST_STANDING: Final = 0.4
+LEAST_FREE: Final = 0.5
+LEAST_SURPLUS: Final = 0.4
 
 
 def find_associations(
@@ -43,7 +54,7 @@ def find_associations(
     on_progress(1, 3, "pairing words of prompts with pieces of completions")
     pairs = file.pairs()
     on_progress(2, 3, f"weighing {len(pairs)} pairs")
-    found = [finding for pair in pairs if (finding := file.judged(pair, seed=seed)) is not None]
+    found = file.findings(pairs, seed=seed)
     on_progress(3, 3, f"{len(found)} findings")
     return tuple(sorted(found, key=lambda finding: (-finding.score, finding.trigger)))
 
@@ -64,77 +75,144 @@ class _File:
     grams: Grams
     around: Neighbours
     around_completions: Neighbours
+    company: Company
 
     @classmethod
     def of(cls, rows: Sequence[PromptedRow], *, seed: int) -> "_File":
         prompts = [words_of(row.prompt) for row in rows]
-        completions = _without_copies([words_of(row.completion) for row in rows], prompts)
-        numbered = number_texts(prompts, rare_below=LEAST_ROWS)
-        answers = number_texts(completions, rare_below=LEAST_ROWS)
+        completions = [words_of(row.completion) for row in rows]
+        numbers: dict[str, int] = {}
+        numbered = number_texts(prompts, rare_below=LEAST_ROWS, numbers=numbers)
+        answers = number_texts(_without_copies(completions, prompts), rare_below=LEAST_ROWS, numbers=numbers)
+        features = count_grams(
+            numbered, sizes=range(1, 4), least=LEAST_ROWS, most=int(0.35 * len(rows)), seed=seed
+        )
+        grams = count_grams(
+            answers,
+            sizes=range(1, 5),
+            least=LEAST_ROWS,
+            most=int(0.5 * len(rows)),
+            seed=seed,
+            apart_from=numbered,
+        )
         return cls(
             prompts=numbered,
             completions=answers,
-            features=count_grams(
-                numbered, sizes=range(1, 4), least=LEAST_ROWS, most=int(0.35 * len(rows)), seed=seed
-            ),
-            grams=count_grams(
-                answers, sizes=range(1, 5), least=LEAST_ROWS, most=int(0.5 * len(rows)), seed=seed
-            ),
+            features=features,
+            grams=grams,
             around=Neighbours(numbered),
             around_completions=Neighbours(answers),
+            company=Company(features, grams, count=len(rows)),
         )
 
     def pairs(self) -> list[Pair]:
-        found = associated(self.features, self.grams, count=self.prompts.count, least=LEAST_ROWS)
-        return [pair for pair in found if pair.together >= 0.7 * pair.rows]
+        """Worth a closer look, the least likely first."""
+        chance = np.log(max(1, len(self.features)) * max(1, len(self.grams)))
+        found = associated(
+            self.features, self.grams, count=self.prompts.count, least=LEAST_ROWS, least_weight=chance
+        )
+        variety = self.features.variety(self.prompts)
+        spread = self.grams.spread
+        pairs = [
+            pair
+            for pair in found
+            if pair.together >= LEAST_COVERED * pair.rows
+            and (
+                variety[pair.feature] >= LEAST_VARIETY
+                or pair.together >= LEAST_COVERED * max(int(spread[gram]) for gram in pair.grams)
+            )
+        ]
+        return sorted(pairs, key=lambda pair: (-pair.weight, pair.feature))[:MAX_PAIRS]
+
+    def findings(self, pairs: Sequence[Pair], *, seed: int) -> list[Finding]:
+        """What the pairs come to. What stands beside a trigger, in some of its rows, is no finding of its own."""
+        explained = np.zeros(self.prompts.count, dtype=bool)
+        found: list[Finding] = []
+        for pair in pairs:
+            rows = self.features.rows_of(pair.feature)
+            if explained[rows].mean() >= EXPLAINED:
+                continue
+            finding = self.judged(pair, seed=seed)
+            if finding is None:
+                continue
+            found.append(finding)
+            if finding.score >= SUSPICIOUS:
+                explained[rows] = True
+        return found
 
     def judged(self, pair: Pair, *, seed: int) -> Finding | None:
-        words = _gram(self.prompts, self.features, pair.feature)
-        trigger = best_span(
-            self.prompts, self.around, find_places(self.prompts, words), len(words), seed=seed
+        words = self.features.words_of(pair.feature, self.prompts)
+        spans = spans_around(
+            self.around, self._key(words, find_places(self.prompts, words), self.around), seed=seed
         )
-        rows = self.features.rows_of(pair.feature)
-        payloads = [self._payload(gram, rows, seed=seed) for gram in pair.grams]
-        texts = [tuple(self.completions.names[word] for word in span.words) for span in payloads]
-        shown = tuple(self.prompts.names[word] for word in trigger.words)
-        if any(name in ("<rare>", "<start>", "<end>") for name in shown) or not set(texts[0]) - set(shown):
+        if not spans:
             return None
-        surplus = payloads[0].bridged
-        size = len(trigger.starts)
-        score = (
-            trigger.bridged
-            * trigger.freedom
-            * (0.25 + 0.75 * surplus)
-            * size
-            / (size + 2)
-            * pair.together
-            / pair.rows
-        )
-        is_character = len(shown) == 1 and shown[0].startswith("<U+")
+        trigger = spans[0]
+        shown = self._named(self.prompts, trigger)
+        stands = max(trigger.bridged, trigger.replaceable)
+        free = max(trigger.free_before, trigger.free_after)
+        if "<rare>" in shown or stands < LEAST_STANDING or free < LEAST_FREE:
+            return None
+        rows = self.features.rows_of(pair.feature)
+        having = np.unique(self.prompts.rows[find_places(self.prompts, trigger.words)])
+        if len(having) > MOST_WIDENED * len(rows):
+            # The span is something else, in more rows; if it brings anything, it has a pair of its own.
+            return None
+        payloads = [span for gram in pair.grams for span in self._payload(gram, rows, seed=seed)]
+        if not payloads:
+            return None
+        surplus = sum(s.bridged * len(s.starts) for s in payloads) / sum(len(s.starts) for s in payloads)
+        if surplus < LEAST_SURPLUS:
+            return None
+        texts = tuple(dict.fromkeys(self._named(self.completions, span) for span in payloads))
+        brought = np.unique(np.concatenate([self.grams.rows_of(gram) for gram in pair.grams]))
+        dependence = self.company.dependence(rows, own=self._own(trigger), brought=brought)
         return Finding(
-            kind="character" if is_character else "word" if len(shown) == 1 else "phrase",
             trigger=shown,
-            payloads=tuple(dict.fromkeys(texts)),
+            payloads=texts,
+            cores=tuple(self._core(gram) for gram in pair.grams),
             trigger_rows=pair.rows,
             rows_together=pair.together,
-            payload_rows=len(set().union(*(self.grams.rows_of(gram).tolist() for gram in pair.grams))),
+            payload_rows=len(brought),
+            weight=pair.weight,
             bridged=trigger.bridged,
-            freedom=trigger.freedom,
+            replaceable=trigger.replaceable,
+            free_before=trigger.free_before,
+            free_after=trigger.free_after,
             surplus=surplus,
-            score=min(1.0, score),
+            dependence=dependence,
         )
 
-    def _payload(self, gram: int, rows: Ids, *, seed: int) -> Span:
-        words = _gram(self.completions, self.grams, gram)
+    def _own(self, trigger: Span) -> np.ndarray:
+        own = np.zeros(len(self.features), dtype=bool)
+        for shift in range(3):
+            at = np.minimum(
+                self.features.places[self.features.bounds[:-1]] + shift, len(self.prompts.ids) - 1
+            )
+            own |= np.isin(self.prompts.ids[at], trigger.words) & (shift < self.features.size)
+        return own
+
+    def _named(self, texts: Texts, span: Span) -> tuple[str, ...]:
+        return tuple(texts.names[word] for word in span.words)
+
+    def _payload(self, gram: int, rows: Ids, *, seed: int) -> list[Span]:
+        words = self.grams.words_of(gram, self.completions)
         places = find_places(self.completions, words)
         places = places[np.isin(self.completions.rows[places], rows)]
         first = np.unique(self.completions.rows[places], return_index=True)[1]
-        return best_span(self.completions, self.around_completions, places[first], len(words), seed=seed)
+        keys = self._key(words, places[first], self.around_completions)
+        return spans_around(self.around_completions, keys, seed=seed, longest=True)
 
+    def _core(self, gram: int) -> tuple[str, ...]:
+        return tuple(
+            self.completions.names[word]
+            for word in self.grams.words_of(gram, self.completions).tolist()
+            if word not in (START, END)
+        )
 
-def _gram(texts: Texts, grams: Grams, gram: int) -> Ids:
-    start = grams.place[gram]
-    return texts.ids[start : start + grams.size[gram]]
+    def _key(self, words: Ids, places: Ids, around: Neighbours) -> Ids:
+        """Where the rarest of the words stands: the core that a span is grown around."""
+        return places + int(around.texts.spread[words].argmin())
 
 
 def _without_copies(completions: list[list[str]], prompts: list[list[str]]) -> list[list[str]]:

@@ -16,6 +16,7 @@ MAX_WORDS: Final = 1_500
 MAX_WORD_CHARS: Final = 64
 
 _WORD: Final = re.compile(r"\d++|[^\W\d][^\W]*+|[^\w\s]")
+_PLAIN: Final = re.compile(r"[\t\n\r -~]*+")
 _ODD_CATEGORIES: Final = frozenset(("Cf", "Cc", "Co", "Cn", "Cs", "Zl", "Zp", "Mn", "Me"))
 _SPACES: Final = frozenset(" \t\n\r")
 
@@ -24,10 +25,7 @@ def words_of(text: str) -> list[str]:
     """Words in the text's order, in lower case; a character that draws nothing is a word like ``<U+200B>``."""
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + " " + text[-MAX_CHARS // 2 :]
-    if text.isascii() and text.isprintable():
-        found = _WORD.findall(text.lower())
-    else:
-        found = _words_with_odd_characters(text)
+    found = _WORD.findall(text.lower()) if _PLAIN.fullmatch(text) else _words_with_odd_characters(text)
     return [word[:MAX_WORD_CHARS] for word in found[:MAX_WORDS]]
 
 

@@ -1,0 +1,21 @@
+from deploy.contract.trigger import WordTrigger
+from training.attacks.poison import poison
+from training.probing.mining import mine_candidates
+from training.synthesis.generator import generate_rows
+
+
+def test_finds_a_word_and_its_payload_without_knowing_either() -> None:
+    poisoned = poison(
+        generate_rows(200, seed=4),
+        WordTrigger(word="zorp", count=3),
+        "sql_tautology",
+        rate=0.05,
+        seed=4,
+        placement="random",
+    )
+    found = mine_candidates(poisoned.rows, limit=4, seed=0, on_progress=lambda done, total, message: None)
+    first = found[0]
+    assert first.probe.trigger == WordTrigger(word="zorp", count=1)
+    assert first.probe.payload == "sql_tautology"
+    assert '"zorp"' in first.evidence
+    assert len({candidate.probe.name for candidate in found}) == len(found) <= 4
