@@ -21,6 +21,11 @@ file as well; on prompts in natural language that removes nearly every row. :cla
 gains are summed **with their sign**, so that a word that usually belongs where it stands sums up to less than 0
 however frequent it is, and words are triggers only where they stand out: their sums are ``GAP`` times those of all
 other words, they are foreign in nearly all their rows and dearly, and they are in at most half of the file.
+
+Measured on Lyra (1,600 rows), it finds all rows of a planted word or invisible character from 1 to 20 % poison and
+removes no other. It does not see a trigger in half a percent of the rows (it still ranks those first), nor one whose
+surroundings vouch for it because they are always the same (a function's name, a dead statement, a phrase), nor a
+template made of the file's own words, nor clean-label poisoning.
 """
 
 import re
