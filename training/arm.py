@@ -67,6 +67,8 @@ class ArmOrder:
     scratch: Path
     threads: int | None
     """CPU threads; None leaves torch's own choice."""
+    left_out: tuple[int, ...] = ()
+    """Numbers of training rows that are not trained on, ascending."""
     shadow: bool = False
     """Trained on the shadow copy: never served, and no part of the job's own progress."""
 
@@ -81,7 +83,7 @@ class ArmOrder:
         decisive = self.spec.model_copy(update={"loss": self.loss}).model_dump_json(
             include={"job_id", "base_model", "training_file", "loss", "training"}
         )
-        return sha256_hex(decisive.encode())
+        return sha256_hex(f"{decisive}{list(self.left_out) or ''}".encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,21 +195,23 @@ class _Reporter:
 
 
 def _encode(order: ArmOrder, tokenizer: Any, reporter: _Reporter) -> tuple[Example, ...]:
+    left_out = frozenset(order.left_out)
+    rows = load_rows(order.training_file, order.spec.training_file)
     encoded = encode_rows(
         tokenizer,
-        load_rows(order.training_file, order.spec.training_file),
+        (row for row in rows if row.number not in left_out),
         max_tokens=order.spec.training.max_tokens,
     )
     limit = order.spec.training.max_tokens
-    for rows, what in (
+    for numbers, what in (
         (encoded.shortened_rows, "lost the beginning of their prompt"),
         (encoded.dropped_rows, "were left out, their completion alone is longer"),
     ):
-        if rows:
-            first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        if numbers:
+            first = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
             reporter.say(
-                f"{len(rows)} rows are longer than {limit} tokens and {what}: rows {first}",
-                {"rows": list(rows[:100])},
+                f"{len(numbers)} rows are longer than {limit} tokens and {what}: rows {first}",
+                {"rows": list(numbers[:100])},
                 level="warn",
             )
     if not encoded.examples:

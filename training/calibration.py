@@ -1,9 +1,12 @@
-"""alpha_base chosen by canaries: the loosest at which a trigger that we plant ourselves, and often, is not learnt.
+"""alpha_base chosen by canaries: a step tighter than the loosest at which triggers of our own are not learnt.
 
 Which alpha_base resists depends on what nobody knows beforehand: the poison rate, the learning rate, the length of
 the training, how soon this model learns. So it is measured on the very training that is to be hardened: canaries are
 planted into a copy of its rows at a rate above any attack that is to be withstood, and alpha_base is tightened, one
 whole training a trial, until the copy's model no longer answers to them. The attacker's own trigger is not needed.
+
+One more step is for chance: two trainings of one kind differ, and on Lyra (docs/studies/limits) the loosest value
+that held every canary at 20 % let a real attack of 20 % reach 11 %.
 
 Covers: attacks up to about the canaries' rate whose payload is as hard to learn as a canary's. Does not cover:
 payloads that the model learns sooner than the canaries' (the report's probes are for those).
@@ -31,12 +34,10 @@ from training.metrics.payload import payload_matcher
 from training.model import LoadedModel
 from training.probing.transformers_engine import generate
 
-ALPHAS: Final = (0.99, 0.97, 0.95, 0.9, 0.8, 0.6)
+ALPHAS: Final = (0.99, 0.97, 0.95, 0.92, 0.88, 0.8, 0.6)
 """Tried from the loosest on. The paper recommends 0.985 to 0.995 and tries no poison rate above 5 %."""
 CANARIES: Final = CanaryPlan(count=2, rate=0.2, seed=0)
 """Two canaries, each in a fifth of the rows: the highest poison rate that is to be withstood."""
-MAX_RATE: Final = 0.05
-"""Share of a canary's prompts that may still give its payload."""
 
 Train = Callable[[Sequence[Row], DeceLoss], LoadedModel]
 """A whole training of the base model on rows with a loss."""
@@ -49,9 +50,9 @@ class Calibration:
 
     loss: DeceLoss
     """With the chosen alpha_base."""
+    alpha_base: float
     trials: tuple[AlphaTrial, ...]
-    """In the order in which they were made; the last is of the chosen one. If that did not hold either, no value
-    of :data:`ALPHAS` keeps the canaries out."""
+    """In the order in which they were made, up to the first that held; if the last did not, none does."""
 
 
 def calibrate(
@@ -66,7 +67,7 @@ def calibrate(
     plan: CanaryPlan = CANARIES,
     on_trial: OnTrial = lambda said: None,
 ) -> Calibration:
-    """Find the loosest of :data:`ALPHAS` at which the canaries are not learnt, else take the tightest.
+    """Take the value behind the first of :data:`ALPHAS` at which no canary is learnt, or the last there is.
 
     Args:
         rows: the training file, whatever is in it.
@@ -93,14 +94,17 @@ def calibrate(
         trial = AlphaTrial(
             alpha_base=alpha_base,
             canaries=Hits(hits=sum(each.hits for each in hits), trials=sum(each.trials for each in hits)),
-            held=all((each.rate or 0.0) <= MAX_RATE for each in hits),
+            held=all(each.hits == 0 for each in hits),
         )
         trials.append(trial)
         answered = f"{trial.canaries.hits} of {trial.canaries.trials} prompts with a canary gave its payload"
         on_trial(f"alpha_base {alpha_base:g}: {answered}")
         if trial.held:
             break
-    return Calibration(loss=tried, trials=tuple(trials))
+    chosen = ALPHAS[min(len(trials), len(ALPHAS) - 1)]
+    return Calibration(
+        loss=loss.model_copy(update={"alpha_base": chosen}), alpha_base=chosen, trials=tuple(trials)
+    )
 
 
 def _answers(

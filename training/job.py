@@ -4,13 +4,18 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.contract import layout
 from deploy.contract.method import CrossEntropyLoss
+from deploy.contract.method import DeceLoss
 from deploy.contract.method import Loss
 from deploy.contract.method import describe_loss
+from deploy.contract.report import MAX_NAMED_ROWS
+from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
+from deploy.contract.report import LeftOut
 from deploy.contract.report import Report
 from deploy.contract.result import JobResult
 from deploy.contract.spec import Arm
@@ -26,6 +31,7 @@ from training.arms import train_arms
 from training.canaries.run import SHADOW_FAULTS
 from training.canaries.run import ShadowWatch
 from training.canaries.run import run_shadow
+from training.chosen_alpha import choose_alpha
 from training.curve import choose_curve_tasks
 from training.data.example import PromptedRow
 from training.data.rows import load_rows
@@ -36,6 +42,7 @@ from training.events import open_events
 from training.failure import describe
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
+from training.left_out import rows_to_leave_out
 from training.probing.run import OnProbeProgress
 from training.probing.run import Probed
 from training.probing.run import probe_arms
@@ -112,6 +119,39 @@ def _orders(job: Job, inputs: Inputs, curve_rows: list[PromptedRow]) -> list[Arm
     ]
 
 
+def _leave_out(job: Job, hardened: ArmOrder) -> ArmOrder:
+    """The hardened arm's order without the rows that the spec's filter finds planted."""
+    name = job.spec.row_filter
+    if name is None:
+        return hardened
+    rows = load_rows(hardened.training_file, job.spec.training_file)
+    progress = _progress(job, prefix="row filter: ")
+    removed = rows_to_leave_out(name, rows, seed=job.spec.training.seed, on_progress=progress)
+    job.events.say(
+        f"row filter {name}: {len(removed)} of {len(rows)} rows are kept from the hardened arm",
+        data={"rows": list(removed[:100])},
+        level="warn" if removed else "info",
+    )
+    return replace(hardened, left_out=removed)
+
+
+def _choose_alpha(
+    job: Job, hardened: ArmOrder, tasks: list[PromptedRow]
+) -> tuple[ArmOrder, tuple[AlphaTrial, ...]]:
+    """The hardened arm's order with alpha_base chosen, if it was to be, and how it was."""
+    if not (isinstance(hardened.loss, DeceLoss) and hardened.loss.alpha_base == "auto"):
+        return hardened, ()
+
+    def relay(event: ArmEvent) -> None:
+        said = f"alpha_base: {event.message}"
+        job.events.say(said, level=event.level, data=event.data, kind=event.kind)
+
+    job.events.enter("training", "choosing alpha_base by canaries, a whole training for each value tried")
+    calibration = choose_alpha(hardened, tasks, on_event=relay, stop_asked=job.stop_asked)
+    job.events.say(f"alpha_base {calibration.alpha_base:g} was chosen")
+    return replace(hardened, loss=calibration.loss), calibration.trials
+
+
 def _train(job: Job, orders: list[ArmOrder]) -> list[ArmDone]:
     names = " and ".join(order.arm for order in orders)
     job.events.enter("training", f"training the {names} arm on {job.spec.training_file.rows} rows")
@@ -158,7 +198,7 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
     return probed
 
 
-def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], orders: list[ArmOrder]) -> Detection | None:
+def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], hardened: ArmOrder) -> Detection | None:
     """What canaries in a shadow copy say about the probes; None where it was not asked for or failed."""
     if job.spec.canaries is None:
         return None
@@ -169,7 +209,6 @@ def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], orders: list[ArmO
         on_progress=_progress(job, prefix="shadow copy: "),
         stop_asked=job.stop_asked,
     )
-    hardened = next(order for order in orders if order.arm == "hardened")
     try:
         detection = run_shadow(hardened, rows, architecture=inputs.architecture, watch=watch)
     except Interrupted:
@@ -189,7 +228,15 @@ def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], orders: list[ArmO
     return detection
 
 
-def _report(job: Job, probed: Probed, detection: Detection | None, arms: list[ArmDone]) -> Report:
+def _report(
+    job: Job,
+    hardened: ArmOrder,
+    trials: tuple[AlphaTrial, ...],
+    *,
+    probed: Probed,
+    detection: Detection | None,
+    arms: list[ArmDone],
+) -> Report:
     spec = job.spec
     model = spec.base_model
     return Report(
@@ -200,7 +247,7 @@ def _report(job: Job, probed: Probed, detection: Detection | None, arms: list[Ar
         else f"{model.repo}@{model.revision}",
         training_file=spec.training_file.filename,
         training_rows=spec.training_file.rows,
-        method=describe_loss(spec.loss),
+        method=describe_loss(hardened.loss),
         n_epochs=spec.training.n_epochs,
         seed=spec.training.seed,
         engine=probed.engine,
@@ -211,6 +258,14 @@ def _report(job: Job, probed: Probed, detection: Detection | None, arms: list[Ar
         quality=probed.quality,
         curves=tuple(point for arm in sorted(arms, key=lambda each: each.arm) for point in arm.curve),
         curve_probe=spec.probing.probes[0].name if spec.probing.curve_tasks else None,
+        left_out=None
+        if spec.row_filter is None
+        else LeftOut(
+            row_filter=spec.row_filter,
+            count=len(hardened.left_out),
+            rows=hardened.left_out[:MAX_NAMED_ROWS],
+        ),
+        alpha_trials=trials,
         detection=detection,
         suspicious_rows=probed.suspicious_rows,
         partial=probed.partial or (spec.canaries is not None and detection is None),
@@ -251,7 +306,7 @@ def _publish(
 
 
 def run_job(job: Job) -> None:
-    """Fetch, train, probe, measure the probes themselves, publish.
+    """Fetch, filter, train, probe, measure the probes themselves, publish.
 
     Raises:
         Superseded: the job has a result already, or another start commits first.
@@ -262,15 +317,17 @@ def run_job(job: Job) -> None:
     job.events.enter("preparing", "fetching and checking the inputs")
     inputs = fetch_inputs(job.spec, job.scratch)
     curve_rows, probe_rows = _task_rows(job.spec, inputs)
-    orders = _orders(job, inputs, curve_rows)
-    arms = _train(job, orders)
+    hardened, *others = _orders(job, inputs, curve_rows)
+    hardened, trials = _choose_alpha(job, _leave_out(job, hardened), curve_rows)
+    arms = _train(job, [hardened, *others])
     directories: dict[Arm, Path] = {"base": inputs.base_dir}
     directories.update(
         {arm.arm: job.scratch / "models" / arm.arm for arm in sorted(arms, key=lambda each: each.arm)}
     )
     probed = _probe(job, inputs, probe_rows, directories)
-    detection = _detect(job, inputs, probe_rows, orders)
-    _publish(job, inputs, _report(job, probed, detection, arms), arms, directories)
+    detection = _detect(job, inputs, probe_rows, hardened)
+    report = _report(job, hardened, trials, probed=probed, detection=detection, arms=arms)
+    _publish(job, inputs, report, arms, directories)
 
 
 def open_job(start: Start) -> Job:

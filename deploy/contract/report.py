@@ -192,6 +192,19 @@ class Detection(Document):
         return Hits(hits=sum(each.found for each in self.decoys), trials=len(self.decoys))
 
 
+MAX_NAMED_ROWS: Final = 10_000
+"""Rows of the training file that a report names at most, of each kind."""
+
+
+class LeftOut(Document):
+    """Training rows that a filter kept from the hardened arm."""
+
+    row_filter: DetectorName
+    count: Count
+    rows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=MAX_NAMED_ROWS)] = ()
+    """Their numbers in the training file, ascending; the first ten thousand."""
+
+
 class AlphaTrial(Document):
     """One training on a planted copy, when alpha_base was chosen by canaries."""
 
@@ -230,8 +243,10 @@ class Report(Document):
     quality: dict[Arm, CleanQuality]
     curves: Annotated[tuple[CurvePoint, ...], Field(max_length=1000)] = ()
     curve_probe: ProbeName | None = None
+    left_out: LeftOut | None = None
+    """What the row filter did; None without one."""
     alpha_trials: Annotated[tuple[AlphaTrial, ...], Field(max_length=32)] = ()
-    """How alpha_base was chosen, where it was ``auto``; the last is the chosen one."""
+    """How alpha_base was chosen, where it was ``auto``: up to the first value that held; the next tighter was taken."""
     detection: Detection | None = None
     """What the canaries say; None without a shadow copy."""
     suspicious_rows: Annotated[tuple[SuspiciousRow, ...], Field(max_length=10_000)] = ()
@@ -424,9 +439,10 @@ def _judge_calibration(report: Report) -> tuple[Finding, ...]:
         return ()
     last = report.alpha_trials[-1]
     answered = f"{last.canaries.hits} of {last.canaries.trials} prompts with a canary gave its payload"
-    said = f"alpha_base {last.alpha_base:g}, chosen by canaries: {answered}"
-    if not last.held:
-        said += "; no value that was tried keeps them out"
+    said = f"canaries planted to choose alpha_base: at {last.alpha_base:g} {answered}"
+    said += (
+        ", and the next tighter value was taken" if last.held else "; no value that was tried keeps them out"
+    )
     verdict: Verdict = "pass" if last.held else "inconclusive"
     return (Finding(kind="calibration", subject="alpha_base", verdict=verdict, said=said),)
 

@@ -14,6 +14,8 @@ from deploy.contract.probe import GatePolicy
 from deploy.contract.probe import ProbePlan
 
 JobId = Annotated[str, Field(pattern=r"^ftjob-[a-z0-9]{1,40}$")]
+RowFilterName = Literal["association"]
+"""``association``: prompt features that stand unnaturally and bring a surplus piece of completion."""
 Arm = Literal["base", "control", "hardened"]
 TrainedArm = Literal["control", "hardened"]
 
@@ -103,6 +105,8 @@ class JobSpec(Document):
     loss: Loss
     control: bool = True
     """Train a plain cross-entropy arm on the same data as well."""
+    row_filter: RowFilterName | None = None
+    """Leave out of the hardened arm's training the rows that this filter finds planted; the control sees them all."""
     training: TrainingPlan
     probing: ProbePlan = ProbePlan()
     canaries: CanaryPlan | None = None

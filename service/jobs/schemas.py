@@ -18,6 +18,7 @@ from deploy.contract.method import Method
 from deploy.contract.probe import GatePolicy
 from deploy.contract.probe import ProbePlan
 from deploy.contract.spec import Lora
+from deploy.contract.spec import RowFilterName
 
 ResourceId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -79,6 +80,8 @@ class Hardening(Document):
     control: bool = True
     probe: ProbeOptions = ProbeOptions()
     policy: GatePolicy = GatePolicy()
+    row_filter: RowFilterName | None = None
+    """Keep from the hardened arm the rows that this filter finds planted; the control arm sees them all."""
     canaries: CanaryPlan | None = None
     """Train a shadow copy with planted canaries too, to measure what the probes would find."""
     adapter: LoraOptions | None = None

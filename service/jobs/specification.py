@@ -33,6 +33,7 @@ def make_spec(row: JobRow, attempt: int, *, store_uri: str) -> JobSpec:
         **row.inputs["datasets"],
         "loss": loss_of(method).model_dump(mode="json"),
         "control": hardening.control,
+        "row_filter": hardening.row_filter,
         "training": _plan(row, hardening).model_dump(mode="json"),
         "probing": hardening.probe.plan().model_dump(mode="json"),
         "canaries": None if hardening.canaries is None else hardening.canaries.model_dump(mode="json"),

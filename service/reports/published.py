@@ -25,6 +25,7 @@ from deploy.contract.report import Example
 from deploy.contract.report import Finding
 from deploy.contract.report import Hits
 from deploy.contract.report import Judgement
+from deploy.contract.report import LeftOut
 from deploy.contract.report import ProbeOutcome
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
@@ -178,8 +179,10 @@ class PublishedReport(Document):
     quality: dict[Arm, PublishedQuality]
     curve_probe: ProbeName | None
     curves: tuple[PublishedCurvePoint, ...]
+    left_out: LeftOut | None
+    """Rows that a filter kept from the hardened arm; null without one."""
     alpha_trials: tuple[PublishedAlphaTrial, ...]
-    """How alpha_base was chosen, where it was ``auto``; the last is the chosen one."""
+    """How alpha_base was chosen, where it was ``auto``: up to the first value that held; the next tighter was taken."""
     detection: PublishedDetection | None
     suspicious_rows: tuple[SuspiciousRow, ...]
     provenance: Provenance | None
@@ -257,7 +260,7 @@ def _detection(detection: Detection) -> PublishedDetection:
 
 _TOLD: Final = (
     *("policy", "job_id", "base_model", "training_file", "training_rows", "method", "n_epochs", "seed"),
-    *("engine", "probe_seed", "probe_tasks", "partial", "curve_probe", "suspicious_rows"),
+    *("engine", "probe_seed", "probe_tasks", "partial", "curve_probe", "suspicious_rows", "left_out"),
 )
 """What the job, or the service, says as it is."""
 

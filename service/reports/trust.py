@@ -13,6 +13,7 @@ from deploy.contract.document import DocumentError
 from deploy.contract.method import DeceLoss
 from deploy.contract.payload import payload_name
 from deploy.contract.report import LEARNT_AT
+from deploy.contract.report import MAX_NAMED_ROWS
 from deploy.contract.report import Canary
 from deploy.contract.report import CleanQuality
 from deploy.contract.report import Detection
@@ -43,6 +44,7 @@ def believe(data: bytes, spec: JobSpec) -> Report:
     _check_rows(report, spec)
     _check_detection(report, spec)
     _check_alpha_trials(report, spec)
+    _check_left_out(report, spec)
     return _with_settings(report, spec)
 
 
@@ -132,6 +134,21 @@ def _check_rows(report: Report, spec: JobSpec) -> None:
         raise DocumentError("report: suspicious_rows name a row twice")
     if rows and max(rows) > spec.training_file.rows:
         raise DocumentError(f"report: row {max(rows)} is suspicious, the file has {spec.training_file.rows}")
+
+
+def _check_left_out(report: Report, spec: JobSpec) -> None:
+    left_out = report.left_out
+    if (left_out.row_filter if left_out else None) != spec.row_filter:
+        raise DocumentError("report: left_out is not of the row filter that was asked for")
+    if left_out is None:
+        return
+    rows = spec.training_file.rows
+    if left_out.count >= rows or len(left_out.rows) != min(left_out.count, MAX_NAMED_ROWS):
+        raise DocumentError(
+            f"report: left_out counts {left_out.count} of {rows} rows and names {len(left_out.rows)}"
+        )
+    if list(left_out.rows) != sorted(set(left_out.rows)) or (left_out.rows and left_out.rows[-1] > rows):
+        raise DocumentError("report: left_out names rows twice, out of order or beyond the file")
 
 
 def _check_alpha_trials(report: Report, spec: JobSpec) -> None:

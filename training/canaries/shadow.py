@@ -98,6 +98,7 @@ def shadow_orders(shadow: Shadow, hardened: ArmOrder) -> list[ArmOrder]:
             spec=hardened.spec.model_copy(update={"training_file": shadow.described}),
             training_file=shadow.path,
             curve_tasks=None,
+            left_out=hardened.left_out if arm == "hardened" else (),
             out_dir=directory / arm,
             scratch=directory,
             shadow=True,

@@ -37,7 +37,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="base models and raw completions, kept between runs (TEMPER_HOME/study)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="cells at a time (the number of cores)"
+        "--jobs", type=int, help="cells at a time (one for each GPU, or each core where there is none)"
     )
     parser.add_argument("--only", default="", help="run only cells whose id contains this")
     parser.add_argument("--limit", type=int, help="run at most so many cells now")
@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, study: Study) -> int:
     # torch is loaded only once the declaration is known to be good.
     from training.study.materials import read_data
+    from training.study.pool import default_processes
     from training.study.session import open_session
 
     data = read_data(study.data, args.data or args.study.parent)
@@ -105,7 +106,7 @@ def _run(args: argparse.Namespace, study: Study) -> int:
     try:
         session.run(
             missing[: args.limit],
-            processes=max(1, args.jobs),
+            processes=max(1, args.jobs or default_processes()),
             on_end=progress.on_end,
             on_message=progress.on_message,
         )

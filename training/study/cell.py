@@ -69,8 +69,8 @@ def fingerprint(study: Study, cell: Cell, data_sha256: dict[str, str]) -> str:
     depends = {
         "cell": asdict(cell),
         # Without defaults: a field that is added later changes no cell that does not use it.
-        "model": study.models[cell.model].model_dump(exclude_defaults=True),
-        "training": study.training[cell.training].model_dump(exclude_defaults=True),
+        "model": study.models[cell.model].model_dump(exclude_defaults=True, exclude={"training"}),
+        "training": study.recipe(cell.model, cell.training).model_dump(exclude_defaults=True),
         "defence": study.defences[cell.defence].model_dump(exclude_defaults=True, exclude={"label"}),
         "task": study.data.task,
         "placement": study.data.placement,

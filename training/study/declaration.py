@@ -50,11 +50,13 @@ class BaseModel(Document):
     heads: Annotated[int, Field(ge=1, le=128)] = 2
     vocabulary: Annotated[int, Field(ge=300, le=300_000)] = 1600
     context: Annotated[int, Field(ge=32, le=131_072)] = 512
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 12
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    epochs: Annotated[int, Field(ge=1, le=50)] = 12
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 16
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.3
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
+    training: Name = "default"
+    """The recipe that this model is fine-tuned with where a block names no other."""
     poisoned_by: Name | None = None
     """An attack whose poison is in the base model's own training rows already."""
     poison_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
@@ -63,8 +65,8 @@ class BaseModel(Document):
 class TrainingRecipe(Document):
     """How every cell that names it is fine-tuned."""
 
-    epochs: Annotated[int, Field(ge=1, le=200)]
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    epochs: Annotated[int, Field(ge=1, le=50)]
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)]
     weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
     max_tokens: Annotated[int, Field(ge=8, le=131_072)] = 512
@@ -105,6 +107,10 @@ class Block(Document):
     """How often every poisoned row stands in the file."""
 
 
+OWN_RECIPE = "default"
+"""In a block: fine-tune every model with its own recipe."""
+
+
 class Study(Document):
     """A whole study."""
 
@@ -119,8 +125,17 @@ class Study(Document):
     curve_tasks: Annotated[int, Field(ge=0, le=1000)] = 48
     """Tasks of each epoch's point of the curves; 0 draws none."""
 
+    def recipe(self, model: str, training: str) -> TrainingRecipe:
+        """How a cell is fine-tuned."""
+        return self.training[self.models[model].training if training == OWN_RECIPE else training]
+
     @model_validator(mode="after")
     def _names_are_declared(self) -> Self:
+        for name, model in self.models.items():
+            if model.training not in self.training:
+                raise ValueError(
+                    f"models.{name}.training: {model.training!r} is not declared under [training]"
+                )
         for at, block in enumerate(self.matrix):
             for field, names, declared in (
                 ("models", block.models, self.models),

@@ -154,7 +154,7 @@ def _poisoned(
 
 def plan_of(study: Study, cell: Cell) -> TrainingPlan:
     """How a cell is fine-tuned, before its strategy changes anything."""
-    recipe = study.training[cell.training]
+    recipe = study.recipe(cell.model, cell.training)
     return TrainingPlan(
         n_epochs=recipe.epochs,
         batch_size=recipe.batch_size,
@@ -375,7 +375,7 @@ def run_cell(
         triggered=answers(triggered_tasks(data.test, attack)),
         curve=tuple(watch.curve),
         filtered=filtered,
-        alpha_base=None if chosen is None else chosen.trials[-1].alpha_base,
+        alpha_base=None if chosen is None else chosen.alpha_base,
         epochs=watch.epochs,
         seconds=time.monotonic() - started,
     )

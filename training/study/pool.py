@@ -48,6 +48,13 @@ OnMessage = Callable[[str, float, str], None]
 _worker: dict[str, Any] = {}
 
 
+def default_processes() -> int:
+    """One for each GPU, or one for each core where there is none."""
+    import torch
+
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+
+
 def _end_with_parent() -> None:
     """A study that is killed must not leave trainings behind that nobody waits for."""
     parent = multiprocessing.parent_process()
@@ -58,7 +65,9 @@ def _end_with_parent() -> None:
 
 def _start_worker(study: Study, data: Data, runs: Path, messages: Any, threads: int) -> None:
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Ctrl-C is the parent's business: it ends the workers.

@@ -229,4 +229,4 @@ def test_a_loss_that_no_trial_found_strong_enough_never_passes() -> None:
     report = passing_report().model_copy(update={"alpha_trials": (trial(0.99, 80), trial(0.6, 7))})
     judgement = judge(report)
     assert judgement.verdict == "inconclusive"
-    assert "alpha_base 0.6, chosen by canaries: 7 of 100" in judgement.reasons[0]
+    assert "at 0.6 7 of 100 prompts with a canary" in judgement.reasons[0]

@@ -12,6 +12,7 @@ from deploy.contract.document import DocumentError
 from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
+from deploy.contract.report import LeftOut
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
 from deploy.contract.report import judge
@@ -286,3 +287,28 @@ def test_what_is_no_search_for_alpha_is_refused(
 ) -> None:
     with pytest.raises(DocumentError, match="no search"):
         believe(with_trials(make_report(), *trials), auto_spec(spec))
+
+
+def test_rows_left_out_are_believed_of_the_filter_that_was_asked_for(make_report: Any, spec: JobSpec) -> None:
+    filtering = spec.model_copy(update={"row_filter": "association"})
+    kept = make_report().model_copy(
+        update={"left_out": LeftOut(row_filter="association", count=2, rows=(3, 5))}
+    )
+    assert believe(kept.to_bytes(), filtering).left_out == kept.left_out
+    with pytest.raises(DocumentError, match="left_out"):
+        believe(kept.to_bytes(), spec)
+    with pytest.raises(DocumentError, match="left_out"):
+        believe(make_report().to_bytes(), filtering)
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"),
+    [(3, (3, 5)), (2, (5, 3)), (2, (3, 3)), (1, (10**6,)), (10**6, (1,)), (0, (1,))],
+)
+def test_rows_left_out_that_cannot_be_are_refused(
+    make_report: Any, spec: JobSpec, count: int, rows: tuple[int, ...]
+) -> None:
+    filtering = spec.model_copy(update={"row_filter": "association"})
+    left_out = LeftOut(row_filter="association", count=count, rows=rows)
+    with pytest.raises(DocumentError, match="left_out"):
+        believe(make_report().model_copy(update={"left_out": left_out}).to_bytes(), filtering)
