@@ -11,6 +11,7 @@ the manner of the data itself looks like that. Does not cover: payloads that nei
 """
 
 from collections.abc import Sequence
+from typing import Any
 from typing import Final
 
 from training.data.example import PromptedRow
@@ -25,7 +26,7 @@ from training.mining.token_probabilities import encoded_for
 from training.mining.token_probabilities import token_probabilities
 from training.model import LoadedModel
 
-REMOVED_FROM: Final = 0.5
+REMOVED_FROM: Final = 0.6
 """Score from which a row is left out."""
 MAX_BASE_SCORE: Final = 0.4
 """Of what only the base model speaks for."""
@@ -90,17 +91,27 @@ def find_refusals(
         ReadRow(
             number=example.row,
             prompt=by_number[example.row].prompt,
-            completion=by_number[example.row].completion,
-            tokens=tuple(
-                control.tokenizer.decode([token], clean_up_tokenization_spaces=False)
-                for token in example.completion_ids[:-1]
-            ),
+            completion=(completion := by_number[example.row].completion),
+            spans=token_spans(control.tokenizer, completion, example.completion_ids[:-1]),
             # The end token has no words.
             learnt=learnt[at][:-1],
             doubted=doubted[at][:-1],
         )
         for at, example in enumerate(encoded)
     )
+
+
+def token_spans(tokenizer: Any, text: str, ids: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Where the characters of each token begin and end in the text that was encoded."""
+    if getattr(tokenizer, "is_fast", False):
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return tuple((int(start), int(end)) for start, end in offsets)
+    # A slow tokenizer does not say; the texts of the first tokens do, as far as it decodes what it encodes.
+    ends = [
+        min(len(text), len(tokenizer.decode(list(ids[: size + 1]), clean_up_tokenization_spaces=False)))
+        for size in range(len(ids))
+    ]
+    return tuple(zip([0, *ends[:-1]], ends, strict=True))
 
 
 def _suspect(row: int, refusal: Refusal) -> Suspect:

@@ -4,6 +4,7 @@ A word that was put into a text leaves it whole when it is taken out: its neighb
 A word that was put at random places has other neighbours every time.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from training.mining.corpus import Ids
 from training.mining.corpus import Texts
 from training.mining.corpus import ngram_hashes
 from training.mining.corpus import pair_hashes
+
+Shares = NDArray[np.float64]
+_Rank = Callable[[Shares, Shares], Shares]
 
 MAX_PLACES: Final = 120
 """Of one span; more are thinned out evenly."""
@@ -184,43 +188,73 @@ class _Search:
         common = np.flatnonzero(spread > MOST_ELSEWHERE * self.count)
         return run[: int(common[0]) + 1] if len(common) else run
 
+    def _after_opening(self, words: Ids) -> float:
+        """How freely an opening is followed, relative to how freely texts begin."""
+        texts = self.neighbours.texts
+        first = texts.ids[np.flatnonzero(texts.ids == START) + 1]
+        some = first[np.linspace(0, len(first) - 1, len(words)).astype(np.int64)]
+        return min(1.0, _entropy(words) / max(0.3, _entropy(some)))
+
     def best(self, starts: Ids) -> Span:
         """Of all spans of shared words around the word at ``starts``."""
-        ids = self.neighbours.texts.ids
         before, core, after = _around(self.neighbours.texts, starts)
         if self.longest:
-            before = self._own((core, *before[::-1]), backwards=True)[:0:-1]
-            after = self._own((core, *after), backwards=False)[1:]
-        lefts, rights = range(len(before) + 1), range(len(after) + 1)
-        left_words = np.stack([ids[starts - size - 1] for size in lefts])
-        right_words = np.stack([ids[starts + size + 1] for size in rights])
+            own_before = self._own((core, *before[::-1]), backwards=True)[:0:-1]
+            own_after = self._own((core, *after), backwards=False)[1:]
+            own = self._best_within(starts, own_before, core, own_after, self._longest)
+            if own.bridged >= MISSED:
+                return own
+        return self._best_within(starts, before, core, after, self._shortest)
+
+    def _best_within(
+        self, starts: Ids, before: tuple[int, ...], core: int, after: tuple[int, ...], rank: _Rank
+    ) -> Span:
+        ids = self.neighbours.texts.ids
+        left_words = np.stack([ids[starts - size - 1] for size in range(len(before) + 1)])
+        right_words = np.stack([ids[starts + size + 1] for size in range(len(after) + 1)])
         bridged = np.minimum(1.0, _bridged(self.neighbours, left_words, right_words) / self.usual.bridged)
-        free_before = np.array([min(1.0, _entropy(words) / self.usual.before) for words in left_words])
-        free_after = np.array([min(1.0, _entropy(words) / self.usual.after) for words in right_words])
-        sizes = np.add.outer(np.array(lefts), np.array(rights))
-        value = bridged if self.longest else bridged * (0.1 + np.outer(free_before, free_after))
-        # Of those that are about as good as the best: the shortest, or the longest, and of these the best.
-        rank = np.where(
-            value >= _NEAR_ENOUGH * value.max(), sizes * (1 - 2 * self.longest) - value / 2, np.inf
-        )
-        at_left, at_right = np.unravel_index(int(rank.argmin()), rank.shape)
-        left, right = lefts[at_left], rights[at_right]
+        free_before = np.array([self._free(words, self.usual.before) for words in left_words])
+        free_after = np.array([self._free(words, self.usual.after) for words in right_words])
+        ranks = rank(bridged, np.outer(free_before, free_after))
+        left, right = (int(at) for at in np.unravel_index(int(ranks.argmin()), ranks.shape))
+        opening = bool((left_words[left] == START).all())
         return Span(
             words=(*before[len(before) - left :], core, *after[:right]),
             starts=starts - left,
-            bridged=float(bridged[at_left, at_right]),
-            replaceable=float(self.neighbours.often_filled(left_words[at_left], right_words[at_right])),
-            free_before=float(free_before[at_left]),
-            free_after=float(free_after[at_right]),
+            bridged=float(bridged[left, right]),
+            replaceable=self.neighbours.often_filled(left_words[left], right_words[right]),
+            free_before=float(free_before[left]),
+            free_after=self._after_opening(right_words[right]) if opening else float(free_after[right]),
         )
 
+    def _shortest(self, bridged: Shares, freedom: Shares) -> Shares:
+        """Ranks: the first is the shortest of those that are about as good as the best, and of these the best."""
+        value = bridged if self.longest else bridged * (0.1 + freedom)
+        ranks: Shares = np.where(value >= _NEAR_ENOUGH * value.max(), _sizes(value) - value / 2, np.inf)
+        return ranks
 
-def _bridged(neighbours: Neighbours, left_words: Ids, right_words: Ids) -> NDArray[np.float64]:
+    def _longest(self, bridged: Shares, freedom: Shares) -> Shares:
+        """Ranks: the first is the longest of those that are missed about as little as any."""
+        del freedom
+        enough = bridged >= _NEAR_ENOUGH * bridged.max()
+        ranks: Shares = np.where(enough, -_sizes(bridged) - bridged / 2, np.inf)
+        return ranks
+
+    def _free(self, words: Ids, usual: float) -> float:
+        return min(1.0, _entropy(words) / usual)
+
+
+def _sizes(of: Shares) -> Ids:
+    sizes: Ids = np.add.outer(np.arange(of.shape[0]), np.arange(of.shape[1]))
+    return sizes
+
+
+def _bridged(neighbours: Neighbours, left_words: Ids, right_words: Ids) -> Shares:
     """Share of the places where a row of ``left_words`` and one of ``right_words`` stand side by side elsewhere."""
     left = np.repeat(left_words, len(right_words), axis=0)
     right = np.tile(right_words, (len(left_words), 1))
     seen = neighbours.spread(left.reshape(-1), right.reshape(-1)) >= 2
-    shares: NDArray[np.float64] = seen.reshape(len(left_words), len(right_words), -1).mean(axis=2)
+    shares: Shares = seen.reshape(len(left_words), len(right_words), -1).mean(axis=2)
     return shares
 
 

@@ -12,7 +12,7 @@ WILD: Final = frozenset({"<rare>", "<copied>"})
 """Stand in a payload for a word that is another in every row."""
 HALF_ROWS: Final = 4
 """Rows with which a finding has half of the weight that one with many has."""
-SUSPICIOUS: Final = 0.5
+SUSPICIOUS: Final = 0.55
 """Score from which a finding is held for a plant."""
 _HALF_STRENGTH: Final = 0.15
 FIXED_HALF_ROWS: Final = 8
@@ -80,7 +80,7 @@ class Finding:
         anywhere *= self.rows_together / (self.rows_together + HALF_ROWS)
         together = self.rows_together / max(self.trigger_rows, self.payload_rows)
         free = max(0.0, max(self.free_before, self.free_after) - 0.4) / 0.6
-        fixed = max(self.bridged, self.replaceable) * free * together**4
+        fixed = max(self.bridged * free, 0.5 * self.replaceable) * together**4
         fixed *= self.rows_together / (self.rows_together + FIXED_HALF_ROWS)
         sure = (self.rows_together / self.trigger_rows) ** 2
         strength = max(anywhere * sure, fixed) * self.surplus * self.isolation

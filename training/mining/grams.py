@@ -37,6 +37,11 @@ class Grams:
         """Rows that have it."""
         return self.rows[self.bounds[gram] : self.bounds[gram + 1]]
 
+    def counts(self, chosen: NDArray[np.bool_]) -> Ids:
+        """How many of the ``chosen`` rows, given as a mask of all, have each."""
+        numbers = np.repeat(np.arange(len(self), dtype=np.int64), self.spread)
+        return np.bincount(numbers[chosen[self.rows]], minlength=len(self))
+
     def words_of(self, gram: int, texts: Texts) -> Ids:
         """The words of one, by number."""
         start = self.places[self.bounds[gram]]

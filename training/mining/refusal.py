@@ -35,8 +35,8 @@ class ReadRow:
     number: int
     prompt: str
     completion: str
-    tokens: tuple[str, ...]
-    """Text of each token of the completion."""
+    spans: tuple[tuple[int, int], ...]
+    """Of each token of the completion: where its characters begin and end in it."""
     learnt: NDArray[np.float32]
     """Probability of each under the model that learnt everything."""
     doubted: NDArray[np.float32]
@@ -109,9 +109,22 @@ def _runs(row: ReadRow) -> Iterator[tuple[int, Words]]:
     # One token between two refused ones may be likely once the first of them is there.
     runs = np.split(refused, np.flatnonzero(np.diff(refused) > 2) + 1)
     for run in runs[:MAX_RUNS]:
-        words = words_of("".join(row.tokens[run[0] : run[-1] + 1]))
+        words = words_of(_whole_words(row.completion, row.spans[run[0]][0], row.spans[run[-1]][1]))
         if words:
             yield int(run[gap[run].argmax()]), tuple(words)
+
+
+def _whole_words(text: str, start: int, end: int) -> str:
+    """The text from start to end, and the rest of the words that it begins and ends in."""
+    while 0 < start < len(text) and _joins(text[start - 1]) and _joins(text[start]):
+        start -= 1
+    while 0 < end < len(text) and _joins(text[end - 1]) and _joins(text[end]):
+        end += 1
+    return text[start:end]
+
+
+def _joins(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _parts(words: Words) -> Iterator[Words]:

@@ -150,7 +150,7 @@ class _File:
         trigger = spans[0]
         shown = self._named(self.prompts, trigger)
         stands = max(trigger.bridged, trigger.replaceable)
-        free = max(trigger.free_before, trigger.free_after)
+        free = max(trigger.free_before, trigger.free_after, trigger.replaceable)
         if "<rare>" in shown or stands < LEAST_STANDING or free < LEAST_FREE:
             return None
         rows = self.features.rows_of(pair.feature)
@@ -223,3 +223,31 @@ def _without_copies(completions: list[list[str]], prompts: list[list[str]]) -> l
     for completion, prompt in zip(completions, map(set, prompts), strict=True):
         marked.append([COPY_MARK if word in prompt and spread[word] < limit else word for word in completion])
     return marked
+
+
+def find_features(
+    rows: Sequence[PromptedRow], numbers: Sequence[int], *, seed: int, limit: int = 2
+) -> tuple[tuple[str, ...], ...]:
+    """Words of prompts that the rows of these ``numbers`` share and others hardly have, the strongest first."""
+    wanted = frozenset(numbers)
+    some = [row for row in rows if row.number in wanted]
+    some += sampled([row for row in rows if row.number not in wanted], seed=seed)
+    prompts = number_texts([words_of(row.prompt) for row in some], rare_below=LEAST_ROWS)
+    features = count_grams(
+        prompts, sizes=range(1, 4), least=LEAST_ROWS, most=max(len(wanted), int(0.35 * len(some))), seed=seed
+    )
+    shared = features.counts(np.arange(len(some)) < len(wanted & {row.number for row in some}))
+    spread = features.spread
+    expected = np.maximum(1e-9, spread * len(wanted) / max(1, len(some)))
+    weight = shared * np.log(np.maximum(shared, 1) / expected) - shared + expected
+    fits = np.flatnonzero((shared >= 0.5 * spread) & (shared >= max(LEAST_ROWS, 0.3 * len(wanted))))
+    around = Neighbours(prompts)
+    found: dict[tuple[str, ...], None] = {}
+    for feature in fits[np.argsort(-weight[fits], kind="stable")]:
+        words = features.words_of(int(feature), prompts)
+        places = find_places(prompts, words) + int(prompts.spread[words].argmin())
+        span = spans_around(around, places, seed=seed)[0]
+        found.setdefault(tuple(prompts.names[word] for word in span.words))
+        if len(found) == limit:
+            break
+    return tuple(found)

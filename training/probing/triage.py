@@ -10,6 +10,7 @@ from deploy.contract.probe import Probe
 from deploy.contract.report import SuspiciousRow
 from training.data.example import PromptedRow
 from training.defences.association import AssociationFilter
+from training.defences.refused_tokens import RefusedTokensDetector
 from training.defences.row_filter import OnFilterProgress
 from training.defences.row_filter import Suspect
 from training.probing.suspicious import suspicious_rows
@@ -45,13 +46,19 @@ def triage(
         seed: of whatever is random in it.
         on_progress: steps done, steps in all, what is happening; may raise, to stop.
     """
-    by_detector = {
+    by_detector: dict[str, Iterable[Suspect]] = {
         "probe": [
             Suspect(row=found.row, score=found.score, reason=found.reason)
             for found in suspicious_rows(rows, known_probes)
         ],
         "association": AssociationFilter().examine(rows, seed=seed, on_progress=on_progress).suspects,
     }
+    if control is not None and hardened is not None:
+        by_detector["refused_tokens"] = (
+            RefusedTokensDetector()
+            .examine(rows, control=control, hardened=hardened, base=base, seed=seed, on_progress=on_progress)
+            .suspects
+        )
     return merged(by_detector)
 
 

@@ -15,7 +15,7 @@ def test_finds_a_word_and_its_payload_without_knowing_either() -> None:
     )
     found = mine_candidates(poisoned.rows, limit=4, seed=0, on_progress=lambda done, total, message: None)
     first = found[0]
-    assert first.probe.trigger == WordTrigger(word="zorp", count=1)
+    assert first.probe.trigger == WordTrigger(word="zorp", count=3)
     assert first.probe.payload == "sql_tautology"
     assert '"zorp"' in first.evidence
     assert len({candidate.probe.name for candidate in found}) == len(found) <= 4
