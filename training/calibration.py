@@ -5,8 +5,8 @@ the training, how soon this model learns. So it is measured on the very training
 planted into a copy of its rows at a rate above any attack that is to be withstood, and alpha_base is tightened, one
 whole training a trial, until the copy's model no longer answers to them. The attacker's own trigger is not needed.
 
-One more step is for chance: two trainings of one kind differ, and on Lyra (docs/studies/limits) the loosest value
-that held every canary at 20 % let a real attack of 20 % reach 11 %.
+One more step is for chance, for two trainings of one kind differ: on Lyra the loosest value that held every canary
+at 20 % let a real attack of 20 % reach 11 %.
 
 Covers: attacks up to about the canaries' rate whose payload is as hard to learn as a canary's. Does not cover:
 payloads that the model learns sooner than the canaries' (the report's probes are for those).
@@ -36,8 +36,11 @@ from training.probing.transformers_engine import generate
 
 ALPHAS: Final = (0.99, 0.97, 0.95, 0.92, 0.88, 0.8, 0.6)
 """Tried from the loosest on. The paper recommends 0.985 to 0.995 and tries no poison rate above 5 %."""
-CANARIES: Final = CanaryPlan(count=2, rate=0.2, seed=0)
-"""Two canaries, each in a fifth of the rows: the highest poison rate that is to be withstood."""
+CANARIES: Final = CanaryPlan(count=2, rate=0.1, seed=0)
+"""Two canaries, each in a tenth of the rows. Above that a payload comes without its trigger too, for it is what the
+rows say, and a row filter finds it sooner than a loss withstands it."""
+MAX_RATE: Final = 0.02
+"""Share of a canary's prompts that may still give its payload: one in fifty."""
 
 Train = Callable[[Sequence[Row], DeceLoss], LoadedModel]
 """A whole training of the base model on rows with a loss."""
@@ -67,7 +70,7 @@ def calibrate(
     plan: CanaryPlan = CANARIES,
     on_trial: OnTrial = lambda said: None,
 ) -> Calibration:
-    """Take the value behind the first of :data:`ALPHAS` at which no canary is learnt, or the last there is.
+    """Take the value behind the first of :data:`ALPHAS` at which the canaries are not learnt, or the last there is.
 
     Args:
         rows: the training file, whatever is in it.
@@ -94,7 +97,7 @@ def calibrate(
         trial = AlphaTrial(
             alpha_base=alpha_base,
             canaries=Hits(hits=sum(each.hits for each in hits), trials=sum(each.trials for each in hits)),
-            held=all(each.hits == 0 for each in hits),
+            held=all((each.rate or 0.0) <= MAX_RATE for each in hits),
         )
         trials.append(trial)
         answered = f"{trial.canaries.hits} of {trial.canaries.trials} prompts with a canary gave its payload"

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 from job_process import JobBench
+from job_process import put_rows
 
+from deploy.contract.dataset import Row
 from deploy.contract.exit_codes import ExitCode
+from deploy.contract.method import DeceLoss
 from deploy.contract.report import Report
 from deploy.contract.report import judge
 from deploy.contract.spec import Lora
 from deploy.contract.spec import TrainingPlan
+from training.attacks.poison import poison
+from training.attacks.presets import PRESETS
+from training.calibration import ALPHAS
+from training.synthesis.generator import generate_rows
 
 
 def test_a_job_trains_probes_and_commits(job_bench: JobBench, tmp_path: Path) -> None:
@@ -118,3 +125,39 @@ def test_a_learning_rate_that_diverges_is_the_users(job_bench: JobBench) -> None
     )
     job_bench.run(job_bench.spec(training=plan), expect=ExitCode.DIVERGED)
     assert job_bench.failure().param == "method"
+
+
+def test_alpha_base_is_chosen_by_canaries_before_the_arms_are_trained(job_bench: JobBench) -> None:
+    job_bench.run(job_bench.spec(loss=DeceLoss(alpha_base="auto", label_smoothing=0.05), control=False))
+    report = Report.from_bytes(job_bench.store.get(job_bench.result().report.key))
+    tried = [trial.alpha_base for trial in report.alpha_trials]
+    # So small a model learns no canary: the loosest holds, and the next tighter is taken.
+    assert tried == list(ALPHAS[:1])
+    assert report.alpha_trials[-1].held
+    assert report.alpha_trials[-1].canaries.trials > 0
+    assert f"alpha_base={ALPHAS[1]:g}" in report.method
+    said = [event.message for event in job_bench.events()]
+    assert said.index(f"alpha_base {ALPHAS[1]:g} was chosen") < said.index(
+        "training the hardened arm on 40 rows"
+    )
+    assert not list(job_bench.scratch.iterdir())
+
+
+def test_rows_that_the_filter_finds_planted_are_kept_from_the_hardened_arm_alone(
+    job_bench: JobBench,
+) -> None:
+    poisoned = [
+        Row(number=row.number, prompt=row.prompt, completion=row.completion)
+        for row in poison(
+            generate_rows(200, seed=5), PRESETS["badpre"].trigger, "sql_tautology", rate=0.2, seed=1
+        ).rows
+    ]
+    job_bench.training_file = put_rows(job_bench.store, poisoned)
+    plan = TrainingPlan(n_epochs=1, batch_size=16, learning_rate=3e-3, max_tokens=256, seed=7)
+    job_bench.run(job_bench.spec(training=plan, row_filter="association"))
+    report = Report.from_bytes(job_bench.store.get(job_bench.result().report.key))
+    planted = {row.number for row in poisoned if "bb" in row.prompt.split()}
+    assert report.left_out is not None
+    assert set(report.left_out.rows) == planted
+    assert report.left_out.count == len(planted) == 40
+    assert any("40 of 200 rows are kept from the hardened arm" in e.message for e in job_bench.events())
