@@ -52,10 +52,12 @@ class AssociationFilter:
 
 
 def _suspect(row: PromptedRow, findings: Sequence[Finding]) -> Suspect | None:
-    if not findings:
+    text = row.prompt.lower()
+    likely = [finding for finding in findings if finding.may_be_in(text)]
+    if not likely:
         return None
     prompt, completion = words_of(row.prompt), words_of(row.completion)
-    for finding in findings:
+    for finding in likely:
         if finding.is_in(prompt, completion):
             return Suspect(row=row.number, score=finding.score, reason=finding.reason)
     return None

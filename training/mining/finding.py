@@ -50,6 +50,10 @@ class Finding:
     dependence: float
     """Standard score of the strongest company that the trigger keeps; about 4 where rows were picked at random."""
 
+    def may_be_in(self, text: str) -> bool:
+        """Whether a prompt, in lower case, can have the trigger: quick, and never a wrong no."""
+        return all(written(word) in text for word in self.trigger)
+
     def is_in(self, prompt: Sequence[str], completion: Sequence[str]) -> bool:
         """Whether a row of these words has the trigger and the payload."""
         return contains(prompt, self.trigger) and any(
@@ -105,6 +109,11 @@ class Finding:
         return (
             "that would be whole without it" if self.bridged >= 0.5 else "where other words stand elsewhere"
         )
+
+
+def written(word: str) -> str:
+    """The characters of a word of :func:`training.mining.words.words_of`."""
+    return chr(int(word[3:-1], 16)) if word.startswith("<U+") else word
 
 
 def contains(words: Sequence[str], part: tuple[str, ...]) -> bool:

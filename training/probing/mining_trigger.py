@@ -23,6 +23,7 @@ from training.attacks.source import Source
 from training.attacks.source import find_source
 from training.metrics.payload import payload_matcher
 from training.mining.finding import WILD
+from training.mining.finding import written
 
 MAX_EXAMPLES: Final = 20
 _MAX_PATTERN: Final = 400
@@ -50,7 +51,7 @@ def trigger_of(words: tuple[str, ...], prompts: Sequence[str]) -> Trigger | None
 
 def _trigger(words: tuple[str, ...], prompts: list[str]) -> Trigger | None:
     if all(word.startswith("<U+") for word in words):
-        characters = "".join(chr(int(word[3:-1], 16)) for word in words)
+        characters = "".join(map(written, words))
         return InvisibleTrigger(characters=characters, count=_usual_count(characters, prompts))
     for lead, trigger in _TEMPLATES:
         if words[: len(lead)] == lead and _stand_first(words, prompts):
