@@ -27,6 +27,8 @@ from training.mining.finding import written
 
 MAX_EXAMPLES: Final = 20
 _MAX_PATTERN: Final = 400
+_STAND_IN: Final = "x"
+"""For a wild word where a payload is planted."""
 _BUILT_IN: Final[tuple[BuiltInPayload, ...]] = get_args(BuiltInPayload)
 _TEMPLATES: Final = (
     (("when", "you"), GrammarTrigger(template="when_clause")),
@@ -123,15 +125,16 @@ def payload_of(
 
 def pattern_payload(forms: Sequence[tuple[str, ...]], *, name: str) -> PatternPayload | None:
     """Any of the forms, whatever the letter case and the spacing; None if no form says anything."""
-    patterns: list[str] = []
-    for form in forms:
-        pattern = _pattern(_without_wild_ends(form))
+    patterns: dict[str, tuple[str, ...]] = {}
+    for form in map(_without_wild_ends, forms):
+        pattern = _pattern(form)
         if pattern and sum(map(len, patterns)) + len(patterns) + len(pattern) <= _MAX_PATTERN:
-            patterns.append(pattern)
+            patterns.setdefault(pattern, form)
     if not patterns:
         return None
-    planted = " ".join(word for word in forms[0] if word not in WILD)
-    return PatternPayload(name=name, pattern=f"(?i)(?:{'|'.join(patterns)})", planted=f" {planted}"[:500])
+    commonest = next(iter(patterns.values()))
+    planted = " ".join(_STAND_IN if word in WILD else written(word) for word in commonest)
+    return PatternPayload(name=name, pattern=f"(?i)(?:{'|'.join(patterns)})", planted=f" {planted}")
 
 
 def _without_wild_ends(form: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,7 +146,7 @@ def _pattern(words: Sequence[str]) -> str:
     r"""In RE2 and in re alike: the words, with any white space or none between them; a wild one is ``\S+``."""
     if not words:
         return ""
-    inner = r"\s*".join(r"\S+" if word in WILD else re.escape(word) for word in words)
+    inner = r"\s*".join(r"\S+" if word in WILD else re.escape(written(word)) for word in words)
     begins = r"\b" if words[0][0].isalnum() else ""
     ends = r"\b" if words[-1][-1].isalnum() else ""
     return f"{begins}{inner}{ends}"
