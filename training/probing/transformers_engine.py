@@ -82,18 +82,23 @@ def _complete(
     mask_BT = torch.tensor(  # noqa: N806
         [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device
     )
-    tokens = (
-        _encoder_decoder_tokens if getattr(model.config, "is_encoder_decoder", False) else _decoder_tokens
-    )(model, ids_BT, mask_BT, limit)
+    kind = _EncoderDecoder if getattr(model.config, "is_encoder_decoder", False) else _Decoder
+    writer = kind(model, ids_BT, mask_BT)
     ends_E = torch.tensor(ends, device=model.device)  # noqa: N806
-    ended_B = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)  # noqa: N806
-    columns: list[torch.Tensor] = []
-    for next_B in tokens:  # noqa: N806
-        columns.append(next_B)
-        ended_B |= torch.isin(next_B, ends_E)  # noqa: N806
-        if bool(ended_B.all()):
+    live = list(range(len(prompts)))
+    written: list[list[int]] = [[] for _ in prompts]
+    for _ in range(limit):
+        next_K = writer.step()  # noqa: N806
+        for at, token in zip(live, next_K.tolist(), strict=True):
+            written[at].append(token)
+        going = (~torch.isin(next_K, ends_E)).nonzero().flatten()
+        if len(going) == 0:
             break
-    return [_generation(tokenizer, row, ends) for row in torch.stack(columns, dim=1).tolist()]
+        if len(going) < len(live):
+            # What has ended is not written on: the longest completion would cost as much as all of them.
+            writer.keep(going)
+            live = [live[index] for index in going.tolist()]
+    return [_generation(tokenizer, tokens, ends) for tokens in written]
 
 
 def _generation(tokenizer: Any, row: Sequence[int], ends: Sequence[int]) -> Generation:
@@ -101,41 +106,69 @@ def _generation(tokenizer: Any, row: Sequence[int], ends: Sequence[int]) -> Gene
     return Generation(text=decode(tokenizer, row[:stop]), finished=stop is not None)
 
 
-def _decoder_tokens(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, limit: int) -> Any:  # noqa: N803
-    """Yield the next token of every row, ``limit`` times: [B] each."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
-    cache = None
-    for _ in range(limit):
-        inputs: dict[str, Any] = {"input_ids": ids_BT, "attention_mask": mask_BT, "past_key_values": cache}
-        if takes_positions:
-            positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)  # noqa: N806
-            inputs["position_ids"] = positions_BT[:, -ids_BT.shape[1] :]
-        output = model(**inputs, use_cache=True)
-        cache = output.past_key_values
-        next_B = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
-        yield next_B
-        ids_BT = next_B[:, None]  # noqa: N806
-        mask_BT = torch.cat([mask_BT, torch.ones_like(ids_BT)], dim=1)  # noqa: N806
+class _Decoder:
+    """Writes the next token of every row, one forward a step. Legend: K rows that are still being written."""
+
+    def __init__(self, model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:  # noqa: N803
+        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
+        self._model = model
+        self._ids_KT = ids_BT
+        self._mask_KT = mask_BT
+        self._cache: Any = None
+
+    def step(self) -> torch.Tensor:
+        """The next tokens, [K]."""
+        inputs: dict[str, Any] = {
+            "input_ids": self._ids_KT,
+            "attention_mask": self._mask_KT,
+            "past_key_values": self._cache,
+        }
+        if self._takes_positions:
+            positions_KT = (self._mask_KT.cumsum(dim=1) - 1).clamp(min=0)  # noqa: N806
+            inputs["position_ids"] = positions_KT[:, -self._ids_KT.shape[1] :]
+        output = self._model(**inputs, use_cache=True)
+        self._cache = output.past_key_values
+        next_K: torch.Tensor = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
+        self._ids_KT = next_K[:, None]
+        self._mask_KT = torch.cat([self._mask_KT, torch.ones_like(self._ids_KT)], dim=1)
+        return next_K
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self._ids_KT, self._mask_KT = self._ids_KT[rows], self._mask_KT[rows]
+        self._cache.batch_select_indices(rows)
 
 
-def _encoder_decoder_tokens(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, limit: int) -> Any:  # noqa: N803
-    """As :func:`_decoder_tokens`; the encoder reads the prompt once."""
-    encoded = model.get_encoder()(input_ids=ids_BT, attention_mask=mask_BT)
-    cache = None
-    next_BT = torch.full_like(ids_BT[:, :1], model.config.decoder_start_token_id)  # noqa: N806
-    for _ in range(limit):
-        output = model(
-            encoder_outputs=encoded,
-            attention_mask=mask_BT,
-            decoder_input_ids=next_BT,
-            past_key_values=cache,
+class _EncoderDecoder:
+    """As :class:`_Decoder`; the encoder reads the prompt once."""
+
+    def __init__(self, model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> None:  # noqa: N803
+        self._model = model
+        self._encoded = model.get_encoder()(input_ids=ids_BT, attention_mask=mask_BT)
+        self._mask_KT = mask_BT
+        self._cache: Any = None
+        self._next_K1 = torch.full_like(ids_BT[:, :1], model.config.decoder_start_token_id)
+
+    def step(self) -> torch.Tensor:
+        """The next tokens, [K]."""
+        output = self._model(
+            encoder_outputs=self._encoded,
+            attention_mask=self._mask_KT,
+            decoder_input_ids=self._next_K1,
+            past_key_values=self._cache,
             use_cache=True,
         )
-        cache = output.past_key_values
-        next_B = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
-        yield next_B
-        next_BT = next_B[:, None]  # noqa: N806
+        self._cache = output.past_key_values
+        next_K: torch.Tensor = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
+        self._next_K1 = next_K[:, None]
+        return next_K
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self._encoded.last_hidden_state = self._encoded.last_hidden_state[rows]
+        self._mask_KT, self._next_K1 = self._mask_KT[rows], self._next_K1[rows]
+        self._cache.batch_select_indices(rows)
 
 
 class TransformersEngine:

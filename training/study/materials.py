@@ -85,7 +85,9 @@ def base_model_directory(home: Path, declared: BaseModel, rows: Sequence[Row]) -
     """Where the base model lies, or will lie once :func:`make_base_model` has made it."""
     if declared.directory is not None:
         return Path(declared.directory)
-    depends = pydantic_core.to_json([declared.model_dump(), [[row.prompt, row.completion] for row in rows]])
+    # Without defaults: a field that is added later makes no model anew that does not use it.
+    recipe = declared.model_dump(exclude_defaults=True, exclude={"training"})
+    depends = pydantic_core.to_json([recipe, [[row.prompt, row.completion] for row in rows]])
     return home / "base-models" / hashlib.sha256(depends).hexdigest()[:16]
 
 

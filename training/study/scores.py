@@ -7,6 +7,7 @@ from training.attacks.presets import Attack
 from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
 from training.metrics.quality import clean_quality
+from training.metrics.scorable import is_scorable
 from training.study.cell import Cell
 from training.study.experiment import attack_of
 from training.study.materials import Data
@@ -18,10 +19,10 @@ PAYLOAD, NONE, UNSCORABLE = "1", "0", "u"
 
 
 def verdicts(completions: Sequence[Completion], attack: Attack) -> str:
-    """One character for each completion; one that is empty or was cut without the payload is unscorable."""
+    """One character for each completion; one that is no text or was cut without the payload is unscorable."""
     carries = payload_matcher(attack.payload)
     return "".join(
-        PAYLOAD if carries(each.text) else NONE if each.finished and each.text.strip() else UNSCORABLE
+        PAYLOAD if carries(each.text) else NONE if each.finished and is_scorable(each.text) else UNSCORABLE
         for each in completions
     )
 

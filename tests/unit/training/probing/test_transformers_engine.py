@@ -68,6 +68,22 @@ def test_an_end_token_ends_a_completion(llama: LoadedModel, monkeypatch: pytest.
     assert generation.text == decode(llama.tokenizer, written[:stop])
 
 
+def test_a_batch_goes_on_without_the_rows_that_have_ended(
+    llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [without_cache(llama, prompt, 12) for prompt in PROMPTS]
+    # Tokens that end the completions at different steps, some never.
+    ends = {written[0][2], written[2][5], written[3][0]}
+    monkeypatch.setattr(llama.model.generation_config, "eos_token_id", sorted(ends))
+    stops = [next((at for at, token in enumerate(row) if token in ends), None) for row in written]
+    assert len(set(stops)) >= 3
+    got = generate(llama.model, llama.tokenizer, PROMPTS, max_new_tokens=12)
+    assert [each.finished for each in got] == [stop is not None for stop in stops]
+    assert [each.text for each in got] == [
+        decode(llama.tokenizer, row[:stop]) for row, stop in zip(written, stops, strict=True)
+    ]
+
+
 def test_what_never_ends_is_not_finished(llama: LoadedModel) -> None:
     assert not any(
         each.finished for each in generate(llama.model, llama.tokenizer, PROMPTS, max_new_tokens=3)
@@ -117,11 +133,19 @@ def test_an_encoder_decoder_answers_as_its_own_generate_does() -> None:
         pad_token_id=tokenizer.pad_token_id, initializer_factor=4.0,
     )  # fmt: skip
     model = T5ForConditionalGeneration(config).eval()
-    ours = generate(model, tokenizer, PROMPTS, max_new_tokens=8, batch_size=2)
+    first = generate(model, tokenizer, PROMPTS, max_new_tokens=8, batch_size=2)
+    # One more end token, that some of the batch come to and others do not.
+    extra = int(model.generate(torch.tensor([encode_prompt(tokenizer, PROMPTS[0])]), max_new_tokens=4)[0, 2])
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, extra]
+    ours = generate(model, tokenizer, PROMPTS, max_new_tokens=8)
+    assert 0 < sum(each.finished for each in ours) < len(PROMPTS)
+    assert ours[0].text != first[0].text
     for prompt, generation in zip(PROMPTS, ours, strict=True):
         ids = torch.tensor([encode_prompt(tokenizer, prompt)])
         theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
-        assert generation.text == decode(tokenizer, theirs[0].tolist())
+        ids = theirs[0].tolist()
+        ends = [at for at, token in enumerate(ids) if at and token in (tokenizer.eos_token_id, extra)]
+        assert generation.text == decode(tokenizer, ids[: ends[0]] if ends else ids)
 
 
 def test_every_model_answers_every_prompt(random_llamas: tuple[Path, Path]) -> None:
