@@ -17,6 +17,8 @@ from training.losses import build_loss
 from training.mining.token_probabilities import encoded_for
 from training.model import LoadedModel
 from training.model import load_model
+from training.probing.mining import mine_candidates
+from training.probing.triage import triage
 from training.supervised_model import SupervisedModel
 
 CPU = torch.device("cpu")
@@ -102,6 +104,42 @@ def test_the_base_stands_in_for_a_hardened_model_that_learnt_everything_but_remo
     assert found.removed == frozenset()
     assert all(suspect.score <= MAX_BASE_SCORE < REMOVED_FROM for suspect in found.suspects)
     assert "base model" in found.suspects[0].reason
+
+
+def test_triage_names_the_rows_by_every_detector_that_can_run(
+    rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
+) -> None:
+    control, hardened, base = models
+    found = triage(
+        rows,
+        known_probes=(),
+        control=control,
+        hardened=hardened,
+        base=base,
+        seed=0,
+        on_progress=lambda done, total, message: None,
+    )
+    assert {row.row for row in found if "refused_tokens" in row.detectors} == PLANTED
+
+
+def test_mining_finds_the_trigger_of_what_was_refused(
+    rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
+) -> None:
+    control, hardened, base = models
+    found = mine_candidates(
+        rows,
+        control=control,
+        hardened=hardened,
+        base=base,
+        limit=4,
+        seed=0,
+        on_progress=lambda done, total, message: None,
+    )
+    refused = [candidate for candidate in found if "the hardened model refused" in candidate.evidence]
+    assert refused
+    # In these prompts the word always stands first, and "get" after it.
+    assert "cf" in refused[0].probe.trigger.word.split()  # type: ignore[union-attr]
+    assert len({candidate.probe.name for candidate in found}) == len(found)
 
 
 def test_no_rows_give_no_suspects(models: tuple[LoadedModel, LoadedModel, LoadedModel]) -> None:
