@@ -45,6 +45,9 @@ OnLookProgress = Callable[[int, int, str], None]
 
 TRIED_ON: Final = 24
 """Tasks of the first try: a trigger that works on one prompt in five is missed in one case of 200."""
+TRIED_FOR_EACH: Final = 4
+"""Searched candidates that are tried for each that may be listed: what a model finds likely and what it writes
+differ, and words that resemble a trigger crowd around it."""
 MAX_WORDS: Final = 400
 """Words of the training file that a search tries besides those of the vocabulary."""
 COMMON_SHARE: Final = 0.1
@@ -166,12 +169,17 @@ class _Looking:
             worked = [1] * len(candidates)
         best = sorted(range(len(candidates)), key=lambda index: -worked[index])
         return Unknown(
-            candidates=tuple(candidates[index] for index in best if worked[index] > 0),
+            candidates=self._kept([candidates[index] for index in best if worked[index] > 0]),
             mined=len(mined),
             searched=len(searched),
             suspicious_rows=suspicious,
             trouble=trouble,
         )
+
+    def _kept(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Without the searched ones that the plan has no place for."""
+        searched = [each for each in candidates if each.origin == "searched"][: self.plan.searched]
+        return tuple(each for each in candidates if each.origin == "mined" or each in searched)
 
     def _mine(self, models: Models) -> list[Candidate]:
         if not self.plan.mined:
@@ -203,7 +211,7 @@ class _Looking:
             SearchedModel(arm=arm, loaded=models[arm], base=models.get("base")),
             self.rows,
             self.families,
-            limit=self.plan.searched,
+            limit=TRIED_FOR_EACH * self.plan.searched,
             seed=self.plan.seed,
             words=words,
             on_progress=self.on_progress,
