@@ -38,6 +38,8 @@ MAX_SPLITS: Final = 3
 """A payload may have several forms; each split asks that they differ in one word more."""
 MISSED: Final = 0.6
 """Below this share of bridged places a core is tried as several forms."""
+_HELD: Final = 0.1
+"""What a span is worth that is not missed but does not stand freely either, beside one that does."""
 _NEAR_ENOUGH: Final = 0.95
 """A shorter span is preferred to one that is this little better."""
 
@@ -215,8 +217,13 @@ class _Search:
         bridged = np.minimum(1.0, _bridged(self.neighbours, left_words, right_words) / self.usual.bridged)
         free_before = np.array([self._free(words, self.usual.before) for words in left_words])
         free_after = np.array([self._free(words, self.usual.after) for words in right_words])
-        ranks = rank(bridged, np.outer(free_before, free_after))
+        freedom = np.outer(free_before, free_after)
+        ranks = rank(bridged, freedom)
         left, right = (int(at) for at in np.unravel_index(int(ranks.argmin()), ranks.shape))
+        # A name is missed where it is taken out, but any other name would do.
+        alone = self.neighbours.often_filled(left_words[0], right_words[0])
+        if not self.longest and _HELD * alone > (bridged * (_HELD + freedom)).max():
+            left = right = 0
         opening = bool((left_words[left] == START).all())
         return Span(
             words=(*before[len(before) - left :], core, *after[:right]),
@@ -229,7 +236,7 @@ class _Search:
 
     def _shortest(self, bridged: Shares, freedom: Shares) -> Shares:
         """Ranks: the first is the shortest of those that are about as good as the best, and of these the best."""
-        value = bridged if self.longest else bridged * (0.1 + freedom)
+        value = bridged if self.longest else bridged * (_HELD + freedom)
         ranks: Shares = np.where(value >= _NEAR_ENOUGH * value.max(), _sizes(value) - value / 2, np.inf)
         return ranks
 
