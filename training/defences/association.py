@@ -1,8 +1,10 @@
 """Planted rows by association: a prompt feature that stands unnaturally and brings a surplus piece of completion.
 
 Looks at the rows alone. Covers: triggers that stand as such in several prompts (words, phrases, characters that
-draw nothing, statements, names) with a payload that is much alike in the rows. Does not cover: a trigger in fewer
-rows than ``LEAST_ROWS``, one that is another in every row, and payloads that are another in every row.
+draw nothing, openings, statements, names) with a payload that is much alike in the rows. Does not cover: a trigger
+in few rows (some 5 of them for a word, 20 for an opening or a name), one that is another in every row, one that is
+also a common word of clean prompts, payloads that are another in every row, and what a sample of
+``training.mining.search.MAX_ROWS`` rows of a larger file does not show. A file without suspects is not thereby clean.
 """
 
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from training.defences.row_filter import OnFilterProgress
 from training.defences.row_filter import Suspect
 from training.mining.finding import SUSPICIOUS
 from training.mining.finding import Finding
+from training.mining.search import MAX_ROWS
 from training.mining.search import find_associations
 from training.mining.words import words_of
 
@@ -45,13 +48,14 @@ class AssociationFilter:
             for finding in find_associations(rows, seed=seed, on_progress=on_progress)
             if finding.score >= NAMED_FROM
         ]
-        suspects = [suspect for row in rows if (suspect := _suspect(row, findings)) is not None]
+        note = f" (counted in {MAX_ROWS} rows drawn from {len(rows)})" if len(rows) > MAX_ROWS else ""
+        suspects = [suspect for row in rows if (suspect := _suspect(row, findings, note)) is not None]
         suspects.sort(key=lambda suspect: (-suspect.score, suspect.row))
         removed = frozenset(suspect.row for suspect in suspects if suspect.score >= SUSPICIOUS)
         return Filtered(suspects=tuple(suspects), removed=removed)
 
 
-def _suspect(row: PromptedRow, findings: Sequence[Finding]) -> Suspect | None:
+def _suspect(row: PromptedRow, findings: Sequence[Finding], note: str) -> Suspect | None:
     text = row.prompt.lower()
     likely = [finding for finding in findings if finding.may_be_in(text)]
     if not likely:
@@ -59,5 +63,5 @@ def _suspect(row: PromptedRow, findings: Sequence[Finding]) -> Suspect | None:
     prompt, completion = words_of(row.prompt), words_of(row.completion)
     for finding in likely:
         if finding.is_in(prompt, completion):
-            return Suspect(row=row.number, score=finding.score, reason=finding.reason)
+            return Suspect(row=row.number, score=finding.score, reason=finding.reason + note)
     return None

@@ -32,16 +32,23 @@ OnMiningProgress = Callable[[int, int, str], None]
 """Steps done, steps in all, what is happening. May raise, to stop."""
 
 LEAST_ROWS: Final = 4
+"""With a trigger; what fewer rows share is not looked for."""
 MAX_ROWS: Final = 12_000
-COPY_MARK: Final = "<copied>"
+"""Looked through; of a larger file a sample, so that time and memory are bounded."""
 MAX_PAIRS: Final = 400
+"""Weighed closely, those first that are least likely by chance."""
+COPY_MARK: Final = "<copied>"
 LEAST_COVERED: Final = 0.7
+"""Share of a trigger's rows that have the payload; below, the trigger is also a natural word."""
 MOST_WIDENED: Final = 1.25
 EXPLAINED: Final = 0.9
+"""Share of a feature's rows that have a suspicious trigger, from which the feature is only its neighbour."""
 LEAST_VARIETY: Final = 0.4
+"""Different neighbours per row of a feature, below which it has to be always together with the payload."""
 LEAST_STANDING: Final = 0.3
 LEAST_FREE: Final = 0.5
 LEAST_SURPLUS: Final = 0.4
+"""Below any of these three the score cannot come near ``SUSPICIOUS``; what is left to measure is spared."""
 
 
 def find_associations(

@@ -34,3 +34,19 @@ def test_removes_nothing_from_a_clean_file() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_says_nothing_about_a_file_that_is_too_small(count: int) -> None:
     assert examine(generate_rows(count, seed=0)) == Filtered(suspects=(), removed=frozenset())
+
+
+def test_a_large_file_says_that_its_counts_are_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.mining.search.MAX_ROWS", 200)
+    monkeypatch.setattr("training.defences.association.MAX_ROWS", 200)
+    poisoned = poison(
+        generate_rows(600, seed=6),
+        WordTrigger(word="bb", count=1),
+        "sql_tautology",
+        rate=0.1,
+        seed=6,
+        placement="random",
+    )
+    found = examine(poisoned.rows)
+    assert found.removed == set(poisoned.poisoned_rows)
+    assert found.suspects[0].reason.endswith("(counted in 200 rows drawn from 600)")
