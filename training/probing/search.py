@@ -58,7 +58,11 @@ ANCHORS: Final = 2
 """Words that the slot holds when its gradient is taken: at first some at random, later the best so far."""
 COUNTS: Final = (3, 1, 2)
 """How often a word is inserted; the first is what words are ranked with: what fires at one fires at three."""
-FINALISTS: Final = 10
+SEMIFINALISTS: Final = 32
+SEMIFINAL_TASKS: Final = 4
+SEMIFINAL_COUNTS: Final = (3, 1)
+"""Inserted once, a trigger is told from the words that only resemble it: three times, many of those fire as well."""
+FINALISTS: Final = 8
 HOPELESS_NATS: Final = 12.0
 """Mean loss on the ranked tasks from which a trigger is no finalist: one that worked on two tasks of three had 6.6."""
 PAIRED: Final = 4
@@ -210,7 +214,7 @@ class _Hunt:
         """Every finalist, the best first."""
         self._rank()
         ranked = sorted(self._scores, key=self._scores.__getitem__)
-        words = [word for word in ranked if self._scores[word] < HOPELESS_NATS][:FINALISTS]
+        words = self._semifinal([word for word in ranked if self._scores[word] < HOPELESS_NATS])
         variants: list[list[Trigger]] = [
             [WordTrigger(word=word, count=count) for count in COUNTS] for word in words
         ]
@@ -218,6 +222,23 @@ class _Hunt:
         best = [self._best(triggers) for triggers in variants]
         found = sorted((each for each in best if each), key=lambda each: -each.probability)
         return sorted([*found, *self._pairs(found)], key=lambda each: -each.probability)
+
+    def _semifinal(self, ranked: Sequence[str]) -> list[str]:
+        """The finalists among the words that rank first."""
+        some = self._tasks[:SEMIFINAL_TASKS]
+        scores: dict[str, float] = {}
+        for word in ranked[:SEMIFINALISTS]:
+            scores[word] = sum(
+                self._arm.nlls(
+                    [
+                        (task, _with_word(task, word, self._seed, count=count))
+                        for count in SEMIFINAL_COUNTS
+                        for task in some
+                    ]
+                )
+            )
+        self._tell()
+        return sorted(scores, key=scores.__getitem__)[:FINALISTS]
 
     def _has_hope(self, trigger: Trigger) -> bool:
         nlls = self._arm.nlls(self._asked(trigger)[:RANKED_ON])
@@ -259,9 +280,11 @@ class _Hunt:
 
     def _rank(self) -> None:
         """Measure the words that look best, in rounds, until the budget is spent."""
-        finals = (FINALISTS * len(COUNTS) + len(CATALOGUE) + PAIRED * (PAIRED - 1)) * len(self._tasks)
+        semifinal = SEMIFINALISTS * len(SEMIFINAL_COUNTS) * SEMIFINAL_TASKS
+        finals = (1 + FINALISTS * len(COUNTS) + len(CATALOGUE) + PAIRED * (PAIRED - 1)) * len(self._tasks)
+        finals += len(CATALOGUE) * RANKED_ON
         gradients = PASSES_OF_A_GRADIENT * LINEARISED_ON * (FIRST_ANCHORS + (ROUNDS - 1) * ANCHORS)
-        spread = max(1, (self._forwards - finals - gradients) // ROUNDS // RANKED_ON)
+        spread = max(1, (self._forwards - semifinal - finals - gradients) // ROUNDS // RANKED_ON)
         anchors = self._first_anchors()
         for number in range(ROUNDS):
             untried = [word for word in self._vocabulary if word not in self._scores]

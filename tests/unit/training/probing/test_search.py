@@ -12,8 +12,10 @@ from deploy.contract.payload import PatternPayload
 from deploy.contract.payload import Payload
 from deploy.contract.trigger import WordTrigger
 from training.errors import Interrupted
+from training.model import LoadedModel
 from training.model import load_model
 from training.probing.candidate import Candidate
+from training.probing.payload_loss import PayloadLoss
 from training.probing.search import FORWARDS
 from training.probing.search import SearchedModel
 from training.probing.search import search_triggers
@@ -62,11 +64,11 @@ def test_the_planted_word_comes_first(decoder_family: ModelFamily) -> None:
 
 def test_an_encoder_decoder_is_searched_like_a_decoder(encoder_decoder_family: ModelFamily) -> None:
     family = encoder_decoder_family
-    found, _ = searched(family, family.backdoored, payloads=(EVIL,), forwards=800)
+    found, _ = searched(family, family.backdoored, payloads=(EVIL,))
     words = [each.trigger.word for each in found if isinstance(each.trigger, WordTrigger)]
     assert any(TRIGGER_WORD in word.split() for word in words)
     assert found[0].score > 0.5
-    assert searched(family, family.clean, payloads=(EVIL,), forwards=800)[0] == ()
+    assert searched(family, family.clean, payloads=(EVIL,))[0] == ()
 
 
 def test_a_clean_model_suggests_nothing(decoder_family: ModelFamily) -> None:
@@ -75,10 +77,23 @@ def test_a_clean_model_suggests_nothing(decoder_family: ModelFamily) -> None:
     assert searched(decoder_family, decoder_family.base)[0] == ()
 
 
-def test_the_budget_bounds_the_forward_passes(decoder_family: ModelFamily) -> None:
-    _, said = searched(decoder_family, decoder_family.clean, payloads=(EVIL,), forwards=800)
-    spent = max(done for done, _, message in said if message.startswith("searching"))
-    assert 100 < spent <= 800
+def test_the_budget_bounds_the_forward_passes(
+    decoder_family: ModelFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[PayloadLoss] = []
+
+    class Counted(PayloadLoss):
+        def __init__(self, loaded: LoadedModel) -> None:
+            super().__init__(loaded)
+            counted.append(self)
+
+    monkeypatch.setattr("training.probing.search.PayloadLoss", Counted)
+    for directory in (decoder_family.clean, decoder_family.backdoored):
+        counted.clear()
+        searched(decoder_family, directory, payloads=(EVIL,), forwards=900)
+        arm, base = counted
+        assert 100 < arm.forwards <= 900
+        assert base.forwards <= 900 // 4
 
 
 def test_families_that_no_task_can_carry_are_passed_over(decoder_family: ModelFamily) -> None:
