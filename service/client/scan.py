@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         help="name every row whose completion carries it; may be repeated",
     )
     parser.add_argument("--max-rows", type=_listed, default=1000, help="rows listed: %(default)s")
-    parser.add_argument("--min-score", type=_score, default=0.0, help="0 to 1: %(default)s")
+    parser.add_argument(
+        "--min-score", type=_score, default=0.5, help="leave weaker suspicions out; 0 to 1: %(default)s"
+    )
     parser.add_argument("--seed", type=_seed, default=0, help="of whatever is random: %(default)s")
     parser.add_argument("--top", type=int, default=TOP, help="rows of the table: %(default)s")
     parser.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
