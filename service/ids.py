@@ -9,7 +9,9 @@ import time
 from typing import Final
 from typing import Literal
 
-Prefix = Literal["file", "upload", "part", "base", "ftjob", "scan", "ftevent", "ftckpt", "ep", "req", "incident"]
+Prefix = Literal[
+    "file", "upload", "part", "base", "ftjob", "scan", "ftevent", "ftckpt", "ep", "req", "incident"
+]
 
 RANDOM_BYTES: Final = 10
 TIME_DIGITS: Final = 12
