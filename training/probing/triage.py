@@ -10,7 +10,6 @@ from deploy.contract.probe import Probe
 from deploy.contract.report import SuspiciousRow
 from training.data.example import PromptedRow
 from training.defences.association import AssociationFilter
-from training.defences.refused_tokens import RefusedTokensDetector
 from training.defences.row_filter import OnFilterProgress
 from training.defences.row_filter import Suspect
 from training.probing.suspicious import suspicious_rows
@@ -54,6 +53,9 @@ def triage(
         "association": AssociationFilter().examine(rows, seed=seed, on_progress=on_progress).suspects,
     }
     if control is not None and hardened is not None:
+        # A scan has no models and its image may have no torch.
+        from training.defences.refused_tokens import RefusedTokensDetector
+
         by_detector["refused_tokens"] = (
             RefusedTokensDetector()
             .examine(rows, control=control, hardened=hardened, base=base, seed=seed, on_progress=on_progress)
