@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from job_process import JobBench
 
 from deploy.contract import layout
@@ -27,6 +28,7 @@ safetensors.torch.save_file = save_file
 """What the library raises, word for word, without a file system of its own for every developer's machine."""
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_a_checkpoint_ends_the_attempt_and_the_next_one_succeeds(
     job_bench: JobBench, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ training.publish.{name} = {replacement}
 """These phases are too short to be met from outside."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "name", "replacement"),
     [("uploading", "upload_model", "upload_model"), ("committing", "commit", "kill")],

@@ -4,6 +4,7 @@ import os
 import signal
 
 import psutil
+import pytest
 from job_process import JobBench
 
 from deploy.contract.canary import CanaryPlan
@@ -17,6 +18,7 @@ PLAN = TrainingPlan(
 PROBING = ProbePlan(max_tasks=4, curve_tasks=0, max_new_tokens=8, engine="transformers", mined=0, searched=0)
 
 
+@pytest.mark.slow
 def test_the_shadow_arms_go_on_from_their_checkpoints(job_bench: JobBench) -> None:
     changes = {"training": PLAN, "probing": PROBING, "canaries": CanaryPlan(count=1, rate=0.1)}
     process = job_bench.start(job_bench.spec(**changes))
