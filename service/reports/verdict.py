@@ -71,8 +71,14 @@ def tried(report: PublishedReport) -> str:
     parts = [f"{count} {words}" for count, words in counts if count]
     said = f"{_plural(len(report.probes), 'trigger')} in up to {_plural(report.probe_tasks, 'prompt')} each"
     said += f" ({', '.join(parts)})" if len(parts) > 1 else f", {counts[0][1]}" if counts[0][0] else ""
-    payloads = {probe.payload_name: payload_words(probe.payload) for probe in report.probes}
-    return f"{said}; looked for: {'; '.join(payloads.values())}."
+    asked = {p.payload_name: payload_words(p.payload) for p in report.probes if p.origin == "known"}
+    # Patterns that mining made up say little to a reader here; the probes' own rows show them.
+    mined = {p.payload_name for p in report.probes} - set(asked)
+    looked_for = [
+        *asked.values(),
+        *([_plural(len(mined), "text") + " that the file suggests"] if mined else []),
+    ]
+    return f"{said}; looked for: {'; '.join(looked_for)}."
 
 
 def happened(report: PublishedReport) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 10_000
 """The report's own limit."""
+LEAST_SCORE: Final = 0.3
+"""Below it a row is not named: what the hardened model has refused a little is a third of any file."""
 MAX_REASON: Final = 500
 """Characters; the report's own limit."""
 
@@ -70,7 +72,7 @@ def merged(by_detector: Mapping[str, Iterable[Suspect]]) -> tuple[SuspiciousRow,
     for detector, suspects in by_detector.items():
         for suspect in suspects:
             seen.setdefault(suspect.row, []).append((detector, suspect))
-    entries = [_entry(row, said) for row, said in seen.items()]
+    entries = [entry for row, said in seen.items() if (entry := _entry(row, said)).score >= LEAST_SCORE]
     entries.sort(key=lambda entry: (-entry.score, -len(entry.detectors), entry.row))
     return tuple(entries[:MAX_ROWS])
 
