@@ -13,6 +13,8 @@ from deploy.contract.event import JobEvent
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.spec import TrainingPlan
 
+pytestmark = pytest.mark.slow
+
 PLAN = TrainingPlan(
     n_epochs=6, batch_size=8, learning_rate=3e-3, max_tokens=64, seed=7, checkpoint_every_s=0.05
 )
@@ -82,7 +84,6 @@ training.publish.{name} = {replacement}
 """These phases are too short to be met from outside."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "name", "replacement"),
     [("uploading", "upload_model", "upload_model"), ("committing", "commit", "kill")],

@@ -12,13 +12,14 @@ from deploy.contract.probe import ProbePlan
 from deploy.contract.report import Report
 from deploy.contract.spec import TrainingPlan
 
+pytestmark = pytest.mark.slow
+
 PLAN = TrainingPlan(
     n_epochs=6, batch_size=8, learning_rate=3e-3, max_tokens=64, seed=7, checkpoint_every_s=0.05
 )
 PROBING = ProbePlan(max_tasks=4, curve_tasks=0, max_new_tokens=8, engine="transformers", mined=0, searched=0)
 
 
-@pytest.mark.slow
 def test_the_shadow_arms_go_on_from_their_checkpoints(job_bench: JobBench) -> None:
     changes = {"training": PLAN, "probing": PROBING, "canaries": CanaryPlan(count=1, rate=0.1)}
     process = job_bench.start(job_bench.spec(**changes))

@@ -13,6 +13,8 @@ from deploy.contract.result import JobResult
 from deploy.contract.spec import JobSpec
 from service.reports.trust import believe
 
+pytestmark = pytest.mark.slow
+
 PROBING = ProbePlan(max_tasks=6, curve_tasks=0, max_new_tokens=8, engine="transformers", mined=2, searched=1)
 
 
@@ -54,7 +56,6 @@ def test_the_report_says_what_became_of_every_canary(job_bench: JobBench, canary
     assert not list(job_bench.scratch.iterdir())
 
 
-@pytest.mark.slow
 def test_the_served_models_never_see_a_canary(job_bench: JobBench, canary_spec: JobSpec) -> None:
     job_bench.run(canary_spec)
     with_canaries = hashes(job_bench.result())
@@ -65,7 +66,6 @@ def test_the_served_models_never_see_a_canary(job_bench: JobBench, canary_spec: 
     assert report_of(job_bench).detection is None
 
 
-@pytest.mark.slow
 def test_a_shadow_run_that_fails_costs_the_report_its_power_and_nothing_else(job_bench: JobBench) -> None:
     # Sixteen canaries in half of the rows each: the third finds no row of its own.
     spec = job_bench.spec(probing=PROBING, canaries=CanaryPlan(count=16, rate=0.5))

@@ -11,6 +11,8 @@ from training.data.example import PromptedRow
 from training.study.__main__ import main
 from training.synthesis.generator import generate_rows
 
+pytestmark = pytest.mark.slow
+
 DECLARED = """
 name = "tiny"
 title = "A tiny study"
