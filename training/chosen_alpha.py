@@ -1,6 +1,5 @@
 """What ``alpha_base: auto`` becomes in a job: trials on a planted copy, each trained as the job's own hardened arm."""
 
-import json
 import shutil
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -8,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.contract.dataset import Row
-from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import DeceLoss
-from deploy.contract.spec import DatasetRef
 from training.arm import ArmEvent
 from training.arm import ArmOrder
 from training.arms import train_arms
 from training.calibration import Calibration
 from training.calibration import calibrate
 from training.canaries.error import CanaryError
+from training.canaries.planted_file import write_planted
 from training.data.example import PromptedRow
 from training.data.rows import load_rows
 from training.errors import InvalidInput
@@ -88,21 +86,8 @@ def choose_alpha(
 
 def _trial_order(hardened: ArmOrder, rows: Sequence[Row], loss: DeceLoss, directory: Path) -> ArmOrder:
     """The hardened arm's order on the planted rows, without curves."""
-    lines = (
-        json.dumps({"prompt": row.prompt, "completion": row.completion}, ensure_ascii=False) for row in rows
-    )
-    data = ("\n".join(lines) + "\n").encode()
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / "training.jsonl"
-    path.write_bytes(data)
-    described = DatasetRef(
-        key="trials",
-        filename=path.name,
-        size_bytes=len(data),
-        sha256=sha256_hex(data),
-        format="jsonl",
-        rows=len(rows),
-    )
+    described = write_planted(rows, path, key="trials")
     return replace(
         hardened,
         loss=loss,

@@ -1,6 +1,5 @@
 """The shadow copy: the training file with canaries, trained as the real one, seen by nobody but the probes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -9,7 +8,6 @@ from typing import Any
 
 from deploy.contract.canary import CanaryPlan
 from deploy.contract.dataset import Row
-from deploy.contract.document import sha256_hex
 from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import Loss
 from deploy.contract.payload import Payload
@@ -19,6 +17,7 @@ from deploy.contract.trigger import WordTrigger
 from training.arm import ArmOrder
 from training.canaries.draw import Draw
 from training.canaries.draw import draw_canaries
+from training.canaries.planted_file import write_planted
 from training.canaries.planting import plant_canaries
 from training.data.example import PromptedRow
 
@@ -61,22 +60,8 @@ def make_shadow(
     """
     draw = draw_canaries(rows, plan, tokenizer=tokenizer, families=families, taken=taken)
     planted = plant_canaries(rows, draw.canaries, plan)
-    lines = (
-        json.dumps({"prompt": row.prompt, "completion": row.completion}, ensure_ascii=False)
-        for row in planted.rows
-    )
-    data = ("\n".join(lines) + "\n").encode()
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / "training.jsonl"
-    path.write_bytes(data)
-    described = DatasetRef(
-        key="shadow",
-        filename=path.name,
-        size_bytes=len(data),
-        sha256=sha256_hex(data),
-        format="jsonl",
-        rows=len(planted.rows),
-    )
+    described = write_planted(planted.rows, path, key="shadow")
     return Shadow(
         draw=draw,
         rows=planted.rows,
