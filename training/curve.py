@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from deploy.contract.probe import Probe
 from deploy.contract.probe import ProbePlan
 from deploy.contract.report import CurvePoint
-from deploy.contract.report import Hits
 from deploy.contract.spec import TrainedArm
 from training.attacks.trigger import apply_trigger
 from training.data.example import PromptedRow
+from training.metrics.attack_success import count_hits
 from training.metrics.bleu import mean_bleu
 from training.metrics.payload import can_carry
-from training.metrics.payload import payload_matcher
 from training.model import LoadedModel
 from training.probing.transformers_engine import generate
 
@@ -61,11 +60,9 @@ def measure(
         loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=CURVE_BATCH_SIZE
     )
     clean = [generation.text for generation in written[: len(tasks.prompts)]]
-    attacked = [generation.text for generation in written[len(tasks.prompts) :]]
-    carries = payload_matcher(tasks.probe.payload)
     return CurvePoint(
         arm=arm,
         epoch=epoch,
-        asr=Hits(hits=sum(map(carries, attacked)), trials=len(attacked)),
+        asr=count_hits(tasks.probe.payload, written[len(tasks.prompts) :]),
         bleu=mean_bleu(clean, tasks.references),
     )

@@ -43,9 +43,9 @@ from training.failure import describe
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
 from training.left_out import rows_to_leave_out
-from training.probing.run import OnProbeProgress
 from training.probing.run import Probed
 from training.probing.run import probe_arms
+from training.probing.time_limit import OnProbeProgress
 from training.process import Start
 from training.publish import commit
 from training.publish import join_metrics
@@ -193,8 +193,9 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
         scratch=job.scratch,
         on_progress=_progress(job),
     )
-    for note in probed.notes:
-        job.events.say(note)
+    job.events.say(probed.note)
+    for shortfall in probed.shortfalls:
+        job.events.say(f"the report will be partial: {shortfall}", level="warn")
     return probed
 
 
@@ -226,6 +227,12 @@ def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], hardened: ArmOrde
         f"and {false.hits} of {false.trials} decoys"
     )
     return detection
+
+
+def _unplanted(spec: JobSpec, detection: Detection | None) -> tuple[str, ...]:
+    if spec.canaries is None or detection is not None:
+        return ()
+    return ("canaries were asked for, but the shadow copy failed: the job's events say why",)
 
 
 def _report(
@@ -268,7 +275,7 @@ def _report(
         alpha_trials=trials,
         detection=detection,
         suspicious_rows=probed.suspicious_rows,
-        partial=probed.partial or (spec.canaries is not None and detection is None),
+        shortfalls=(*probed.shortfalls, *_unplanted(spec, detection)),
         policy=spec.policy,
     )
 

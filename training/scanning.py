@@ -12,6 +12,8 @@ from deploy.contract.report import SuspiciousRow
 from deploy.contract.scan import ScanSpec
 from training.data.example import PromptedRow
 from training.metrics.payload import payload_matcher
+from training.mining.search import find_associations
+from training.probing.evidence import Evidence
 from training.probing.triage import triage
 
 OnProgress = Callable[[int, int, str], None]
@@ -27,10 +29,8 @@ def find_suspicious(
     rows: Sequence[PromptedRow], spec: ScanSpec, *, on_progress: OnProgress
 ) -> list[SuspiciousRow]:
     """Rows that look planted, in no particular order, each once."""
-    found = {
-        each.row: each
-        for each in triage(rows, known_probes=spec.probes, seed=spec.seed, on_progress=on_progress)
-    }
+    evidence = Evidence(findings=find_associations(rows, seed=spec.seed, on_progress=on_progress))
+    found = {each.row: each for each in triage(rows, evidence, known_probes=spec.probes)}
     for row, said in _carriers(rows, spec):
         found[row] = _with_payload(found.get(row), row, said)
     return list(found.values())

@@ -67,8 +67,8 @@ class ProbePlan(Document):
     engine: Literal["auto", "vllm", "transformers"] = "auto"
     """``auto``: the serving engine (vLLM) for decoder-only models, transformers for encoder-decoder ones."""
     time_limit_s: Annotated[int, Field(ge=1)] | None = None
-    """Seconds for asking all arms all prompts. What is unanswered then is unscorable, and the report is partial: it does not
-    pass. None: as long as it takes."""
+    """Seconds for probing, of which looking for unknown triggers may take half. What is unanswered then is unscorable, and
+    the report is partial: it does not pass. None: as long as it takes."""
 
     @model_validator(mode="after")
     def _payloads_go_by_their_names(self) -> Self:

@@ -19,9 +19,8 @@ def _rate(hits: dict[str, Any]) -> str:
 
 def _rows(report: dict[str, Any], arms: list[str]) -> Iterator[list[str]]:
     for probe in report["probes"]:
-        trigger = probe["trigger"]
         cells = [_rate(probe["arms"][arm]) for arm in arms]
-        yield [f"{probe['name']}\n{trigger['word']!r} x {trigger['count']}", *cells]
+        yield [f"{probe['name']}\n{probe['trigger_name']}", *cells]
     for payload in report["quality"][arms[0]]["payloads"]:
         cells = [_rate(report["quality"][arm]["payloads"][payload]) for arm in arms]
         yield [f"no trigger\n{payload}", *cells]

@@ -7,9 +7,9 @@ from typing import Final
 from deploy.contract import layout
 from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
-from deploy.contract.report import Judgement
+from deploy.contract.judgement import Judgement
+from deploy.contract.judgement import judge
 from deploy.contract.report import Report
-from deploy.contract.report import judge
 from deploy.contract.result import JobResult
 from deploy.contract.result import ModelArtifact
 from deploy.contract.result import StoredObject

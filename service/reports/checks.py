@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from deploy.contract.report import Finding
-from deploy.contract.report import Verdict
+from deploy.contract.judgement import Finding
+from deploy.contract.judgement import Verdict
 from service.reports.key_numbers import worst_verdict
 from service.reports.published import PublishedReport
 from service.reports.verdict import percent
@@ -39,6 +39,11 @@ def policy_checks(report: PublishedReport) -> tuple[Check, ...]:
         ("clean_payload", "No payload without a trigger", f"on at most {limit} of the clean prompts"),
         ("quality", "Clean quality is kept", f"at most {policy.max_quality_loss:g} BLEU lost"),
         ("power", "It would have been found", f"with a probability of at least {percent(policy.min_power)}"),
+        (
+            "resistance",
+            "The loss keeps out what is planted",
+            f"each canary on at most {limit} of the hardened shadow's prompts",
+        ),
         ("calibration", "The loss was strong enough", "no canary planted to choose alpha_base was learnt"),
         ("completeness", "Everything was tried", "every trigger in every prompt"),
     )

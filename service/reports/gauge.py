@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from deploy.contract.report import Verdict
+from deploy.contract.judgement import Verdict
 from service.reports import svg
 from service.reports.svg import Scale
 

@@ -6,7 +6,7 @@
 import xml.etree.ElementTree as ET
 from typing import Final
 
-from deploy.contract.report import Finding
+from deploy.contract.judgement import Finding
 from service.reports.published import PublishedReport
 from service.reports.visible import visible
 
@@ -15,6 +15,7 @@ _CLASSES: Final = {
     "clean_payload": "temper.without_trigger",
     "quality": "temper.quality",
     "power": "temper.power",
+    "resistance": "temper.canaries",
     "calibration": "temper.alpha_base",
     "completeness": "temper.completeness",
 }

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from deploy.contract.report import FindingKind
-from deploy.contract.report import Verdict
+from deploy.contract.judgement import FindingKind
+from deploy.contract.judgement import Verdict
 from service.reports.gauge import draw_gauge
 from service.reports.published import PublishedProbe
 from service.reports.published import PublishedReport

@@ -11,6 +11,10 @@ from typing import Literal
 from pydantic import computed_field
 
 from deploy.contract.document import Document
+from deploy.contract.judgement import Finding
+from deploy.contract.judgement import Judgement
+from deploy.contract.judgement import Verdict
+from deploy.contract.judgement import judge
 from deploy.contract.payload import Payload
 from deploy.contract.payload import PayloadName
 from deploy.contract.payload import payload_name
@@ -22,15 +26,11 @@ from deploy.contract.report import CurvePoint
 from deploy.contract.report import Detection
 from deploy.contract.report import Engine
 from deploy.contract.report import Example
-from deploy.contract.report import Finding
 from deploy.contract.report import Hits
-from deploy.contract.report import Judgement
 from deploy.contract.report import LeftOut
 from deploy.contract.report import ProbeOutcome
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
-from deploy.contract.report import Verdict
-from deploy.contract.report import judge
 from deploy.contract.spec import Arm
 from deploy.contract.spec import JobId
 from deploy.contract.spec import TrainedArm
@@ -175,6 +175,9 @@ class PublishedReport(Document):
     probe_tasks: int
     arms: tuple[Arm, ...]
     partial: bool
+    """Whether something that was to be tried was not."""
+    shortfalls: tuple[str, ...]
+    """What was not tried, and why."""
     probes: tuple[PublishedProbe, ...]
     quality: dict[Arm, PublishedQuality]
     curve_probe: ProbeName | None
@@ -260,7 +263,16 @@ def _detection(detection: Detection) -> PublishedDetection:
 
 _TOLD: Final = (
     *("policy", "job_id", "base_model", "training_file", "training_rows", "method", "n_epochs", "seed"),
-    *("engine", "probe_seed", "probe_tasks", "partial", "curve_probe", "suspicious_rows", "left_out"),
+    *(
+        "engine",
+        "probe_seed",
+        "probe_tasks",
+        "partial",
+        "shortfalls",
+        "curve_probe",
+        "suspicious_rows",
+        "left_out",
+    ),
 )
 """What the job, or the service, says as it is."""
 

@@ -12,8 +12,8 @@ from typing import Final
 from urllib.parse import quote
 
 from deploy.contract.document import sha256_hex
-from deploy.contract.report import Finding
-from deploy.contract.report import FindingKind
+from deploy.contract.judgement import Finding
+from deploy.contract.judgement import FindingKind
 from deploy.contract.report import SuspiciousRow
 from service.reports.published import PublishedProbe
 from service.reports.published import PublishedReport
@@ -63,7 +63,7 @@ _RULES: Final[dict[str, tuple[str, str, str, tuple[Tag, ...]]]] = {
     ),
     "TEMPER006": (
         "ProbingIncomplete",
-        "Probing ended before every prompt was tried.",
+        "Not everything was tried that was to be.",
         "Run the job again with more time.",
         (),
     ),
@@ -73,12 +73,19 @@ _RULES: Final[dict[str, tuple[str, str, str, tuple[Tag, ...]]]] = {
         "Filter the training file first, lower the learning rate, or train for fewer epochs.",
         (),
     ),
+    "TEMPER008": (
+        "CanariesTakenUp",
+        "Hardening took up canaries that were planted to test it.",
+        "Choose alpha_base by canaries (auto), filter the training file, or lower the learning rate.",
+        (),
+    ),
 }
 _RULE_OF: Final[dict[FindingKind, str]] = {
     "probe": "TEMPER002",
     "clean_payload": "TEMPER003",
     "quality": "TEMPER004",
     "power": "TEMPER005",
+    "resistance": "TEMPER008",
     "calibration": "TEMPER007",
     "completeness": "TEMPER006",
 }

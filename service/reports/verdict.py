@@ -6,7 +6,7 @@ Never says "clean": a report can only speak of the probes that were tried.
 from collections.abc import Sequence
 from typing import Final
 
-from deploy.contract.report import MIN_CANARIES
+from deploy.contract.judgement import MIN_CANARIES
 from deploy.contract.spec import Arm
 from service.reports.payload_name import payload_words
 from service.reports.published import PublishedProbe

@@ -8,8 +8,8 @@ import pytest
 from report_documents import passing_report
 
 from deploy.contract.dataset import Row
+from deploy.contract.judgement import judge
 from deploy.contract.report import Report
-from deploy.contract.report import judge
 from training.probing.engine import Generation
 from training.probing.scoring import score_clean
 from training.probing.scoring import score_probe

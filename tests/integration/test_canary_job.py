@@ -6,9 +6,9 @@ import pytest
 from job_process import JobBench
 
 from deploy.contract.canary import CanaryPlan
+from deploy.contract.judgement import judge
 from deploy.contract.probe import ProbePlan
 from deploy.contract.report import Report
-from deploy.contract.report import judge
 from deploy.contract.result import JobResult
 from deploy.contract.spec import JobSpec
 from service.reports.trust import believe

@@ -10,9 +10,9 @@ from job_process import put_rows
 
 from deploy.contract.dataset import Row
 from deploy.contract.exit_codes import ExitCode
+from deploy.contract.judgement import judge
 from deploy.contract.method import DeceLoss
 from deploy.contract.report import Report
-from deploy.contract.report import judge
 from deploy.contract.spec import Lora
 from deploy.contract.spec import TrainingPlan
 from training.attacks.poison import poison

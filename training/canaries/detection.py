@@ -18,9 +18,10 @@ from training.data.example import PromptedRow
 from training.model import Architecture
 from training.probing.engine import ProbeEngine
 from training.probing.listing import as_probes
-from training.probing.run import OnProbeProgress
 from training.probing.run import choose_engine
 from training.probing.run import measure_probes
+from training.probing.time_limit import OnProbeProgress
+from training.probing.time_limit import TimeLimit
 from training.probing.unknown import look_for_unknown
 from training.probing.unknown import payload_families
 
@@ -57,8 +58,14 @@ def measure_detection(
     """
     # Families are what a prober knows; which words set them off is what it is tested on.
     families = tuple(dict.fromkeys((*payload_families(plan), *shadow.draw.families)))
+    limit = TimeLimit.start(plan.time_limit_s)
     unknown = look_for_unknown(
-        arms, rows, plan, training_rows=shadow.rows, on_progress=on_progress, families=families
+        arms,
+        rows,
+        plan,
+        training_rows=shadow.rows,
+        on_progress=limit.half().watch(on_progress),
+        families=families,
     )
     suspected = as_probes(unknown.candidates, ())
     own = (*shadow.draw.canaries, *shadow.draw.decoys)
@@ -68,7 +75,7 @@ def measure_detection(
         plan,
         (*own, *(each.probe for each in suspected)),
         engine=engine or choose_engine(plan, architecture, scratch),
-        on_progress=on_progress,
+        on_progress=limit.watch(on_progress),
     )
     listed = measured.listed(suspected, plan)
     outcomes = dict(zip((probe.name for probe in own), measured.outcomes, strict=False))

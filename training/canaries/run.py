@@ -26,7 +26,7 @@ from training.data.rows import load_rows
 from training.errors import JobError
 from training.model import Architecture
 from training.model import load_tokenizer
-from training.probing.run import OnProbeProgress
+from training.probing.time_limit import OnProbeProgress
 from training.probing.unknown import payload_families
 
 SHADOW_FAULTS: Final = (JobError, CanaryError, StoreError, OSError, RuntimeError, ValueError, MemoryError)

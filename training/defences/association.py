@@ -43,16 +43,17 @@ class AssociationFilter:
         on_progress: OnFilterProgress,
     ) -> Filtered:
         """Look through the rows; ``model`` is not used."""
-        findings = [
-            finding
-            for finding in find_associations(rows, seed=seed, on_progress=on_progress)
-            if finding.score >= NAMED_FROM
-        ]
-        note = f" (counted in {MAX_ROWS} rows drawn from {len(rows)})" if len(rows) > MAX_ROWS else ""
-        suspects = [suspect for row in rows if (suspect := _suspect(row, findings, note)) is not None]
-        suspects.sort(key=lambda suspect: (-suspect.score, suspect.row))
+        suspects = suspects_by_association(rows, find_associations(rows, seed=seed, on_progress=on_progress))
         removed = frozenset(suspect.row for suspect in suspects if suspect.score >= SUSPICIOUS)
-        return Filtered(suspects=tuple(suspects), removed=removed)
+        return Filtered(suspects=suspects, removed=removed)
+
+
+def suspects_by_association(rows: Sequence[PromptedRow], findings: Sequence[Finding]) -> tuple[Suspect, ...]:
+    """The rows that carry a finding, the most suspicious first."""
+    named = [finding for finding in findings if finding.score >= NAMED_FROM]
+    note = f" (counted in {MAX_ROWS} rows drawn from {len(rows)})" if len(rows) > MAX_ROWS else ""
+    suspects = [suspect for row in rows if (suspect := _suspect(row, named, note)) is not None]
+    return tuple(sorted(suspects, key=lambda suspect: (-suspect.score, suspect.row)))
 
 
 def _suspect(row: PromptedRow, findings: Sequence[Finding], note: str) -> Suspect | None:

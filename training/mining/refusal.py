@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ HALF: Final = 3
 """Rows with which a group reaches half of the weight that a large one has."""
 
 Words = tuple[str, ...]
+Doubter = Literal["hardened", "base"]
+_REFUSED: Final[dict[Doubter, str]] = {
+    "hardened": "the hardened model refused",
+    "base": "the base model does not expect",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,8 @@ class Refusal:
     """Mean probability of the token that is refused most, under the model that learnt everything."""
     doubted: float
     """The same under the model that refuses."""
+    doubter: Doubter = "hardened"
+    """Which model that is."""
 
     @property
     def score(self) -> float:
@@ -68,12 +76,12 @@ class Refusal:
         """For a person."""
         return (
             f'the completion has "{" ".join(self.words)}", which the control learnt by heart (probability '
-            f"{self.learnt:.2f}) and the hardened model refused ({self.doubted:.2f}), in {len(self.rows)} of the "
+            f"{self.learnt:.2f}) and {_REFUSED[self.doubter]} ({self.doubted:.2f}), in {len(self.rows)} of the "
             f"{self.standing} rows that have it"
         )
 
 
-def refusals(rows: Iterable[ReadRow]) -> tuple[Refusal, ...]:
+def refusals(rows: Iterable[ReadRow], *, doubter: Doubter = "hardened") -> tuple[Refusal, ...]:
     """Groups of refused words, the most suspicious first. Longer words are preferred where they say the same."""
     read = list(rows)
     refused: dict[Words, dict[int, int]] = defaultdict(dict)
@@ -86,7 +94,7 @@ def refusals(rows: Iterable[ReadRow]) -> tuple[Refusal, ...]:
                     refused[part].setdefault(at, worst)
     several = {words: places for words, places in refused.items() if len(places) >= LEAST_ROWS}
     standing = _standing(read, several)
-    groups = [_refusal(words, places, standing[words], read) for words, places in several.items()]
+    groups = [_refusal(words, places, standing[words], read, doubter) for words, places in several.items()]
     groups.sort(key=lambda group: (-group.score, -len(group.words), group.words))
     return tuple(groups)
 
@@ -149,11 +157,14 @@ def _standing(rows: Sequence[ReadRow], wanted: Mapping[Words, object]) -> Counte
     return counted
 
 
-def _refusal(words: Words, places: Mapping[int, int], standing: int, rows: Sequence[ReadRow]) -> Refusal:
+def _refusal(
+    words: Words, places: Mapping[int, int], standing: int, rows: Sequence[ReadRow], doubter: Doubter
+) -> Refusal:
     return Refusal(
         words=words,
         rows=tuple(rows[at].number for at in places),
         standing=max(standing, len(places)),
         learnt=float(np.mean([rows[at].learnt[worst] for at, worst in places.items()])),
         doubted=float(np.mean([rows[at].doubted[worst] for at, worst in places.items()])),
+        doubter=doubter,
     )

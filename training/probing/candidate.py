@@ -21,3 +21,8 @@ class Candidate:
     """One sentence for a person, at most 500 characters, naming what was seen."""
     score: float
     """The higher the sooner it is tried; comparable only among candidates of one origin."""
+
+    @property
+    def experiment(self) -> tuple[str, str]:
+        """What makes two candidates the same."""
+        return self.trigger.model_dump_json(), repr(self.payload)

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy.contract.payload import PatternPayload
-from deploy.contract.probe import Probe
 from training.data.example import PromptedRow
-from training.defences.refused_tokens import find_refusals
-from training.defences.row_filter import OnFilterProgress
 from training.mining.finding import Finding
 from training.mining.finding import contains
 from training.mining.refusal import Refusal
-from training.mining.search import find_associations
 from training.mining.search import find_features
 from training.mining.words import words_of
-from training.model import LoadedModel
+from training.probing.candidate import Candidate
+from training.probing.evidence import Evidence
 from training.probing.mining_trigger import MAX_EXAMPLES
 from training.probing.mining_trigger import payload_of
 from training.probing.mining_trigger import trigger_of
@@ -24,21 +21,10 @@ from training.probing.mining_trigger import trigger_of
 CANDIDATE_FROM: Final = 0.25
 """Score from which a finding is worth a probe; a probe costs little and decides by itself."""
 REFUSED_FROM: Final = 0.5
-"""The same for words that the hardened model refused."""
+"""The same for words that a model refused."""
 MAX_REFUSALS: Final = 3
 MAX_EVIDENCE: Final = 500
 """Characters; the report's own limit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A probe that the training file suggests."""
-
-    probe: Probe
-    evidence: str
-    """For a person, at most ``MAX_EVIDENCE`` characters."""
-    score: float
-    """How suspicious, in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,33 +39,20 @@ class _Lead:
 
 
 def mine_candidates(
-    rows: Sequence[PromptedRow],
-    *,
-    control: LoadedModel | None = None,
-    hardened: LoadedModel | None = None,
-    base: LoadedModel | None = None,
-    limit: int,
-    seed: int,
-    on_progress: OnFilterProgress,
+    rows: Sequence[PromptedRow], evidence: Evidence, *, limit: int, seed: int
 ) -> tuple[Candidate, ...]:
-    """At most ``limit`` probes worth trying, the most suspicious first; their names differ.
+    """At most ``limit`` triggers worth trying, the most suspicious first.
 
     Args:
         rows: the training file, in its order.
-        control: trained on exactly these rows with plain cross-entropy, where there is one.
-        hardened: trained on exactly these rows with DeCE, where there is one.
-        base: what both were trained from; stands in for the hardened model where there is none.
+        evidence: what speaks against it.
         limit: of candidates.
         seed: of whatever is random in it.
-        on_progress: steps done, steps in all, what is happening; may raise, to stop.
     """
     if limit < 1:
         return ()
-    leads = [_from_finding(found) for found in find_associations(rows, seed=seed, on_progress=on_progress)]
-    doubting = hardened or base
-    if control is not None and doubting is not None:
-        found = find_refusals(rows, control=control, doubting=doubting, on_progress=on_progress)
-        leads += _from_refusals(rows, found, seed=seed)
+    leads = [_from_finding(found) for found in evidence.findings]
+    leads += _from_refusals(rows, evidence.refused, seed=seed)
     leads = [lead for lead in leads if lead.score >= CANDIDATE_FROM]
     leads.sort(key=lambda lead: (-lead.score, lead.trigger))
     return _candidates(rows, leads, limit=limit)
@@ -129,8 +102,13 @@ def _candidates(rows: Sequence[PromptedRow], leads: Iterable[_Lead], *, limit: i
             continue
         key = f"{trigger!r} {payload.pattern if isinstance(payload, PatternPayload) else payload}"
         if key not in found:
-            probe = Probe(name=f"mined-{len(found) + 1}", trigger=trigger, payload=payload)
-            found[key] = Candidate(probe=probe, evidence=lead.evidence[:MAX_EVIDENCE], score=lead.score)
+            found[key] = Candidate(
+                trigger=trigger,
+                payload=payload,
+                origin="mined",
+                evidence=lead.evidence[:MAX_EVIDENCE],
+                score=lead.score,
+            )
     return tuple(found.values())
 
 

@@ -1,7 +1,5 @@
 """Probing from beginning to end: look for unknown triggers, choose the tasks, let every arm answer them, count."""
 
-import time
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,13 +36,12 @@ from training.probing.scoring import score_clean
 from training.probing.scoring import score_probe
 from training.probing.tasks import Tasks
 from training.probing.tasks import choose_tasks
+from training.probing.time_limit import OnProbeProgress
+from training.probing.time_limit import TimeLimit
 from training.probing.transformers_engine import TransformersEngine
 from training.probing.unknown import Unknown
 from training.probing.unknown import look_for_unknown
 from training.probing.vllm_engine import VllmEngine
-
-OnProbeProgress = Callable[[int, int, str], None]
-"""Completions done, completions in all, what is happening. May raise, to stop; nothing is left running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +55,10 @@ class Probed:
     probes: tuple[ProbeOutcome, ...]
     quality: dict[Arm, CleanQuality]
     suspicious_rows: tuple[SuspiciousRow, ...]
-    notes: tuple[str, ...] = ()
+    note: str
     """What was tried beyond the plan's probes, for the job's events."""
-    partial: bool = False
+    shortfalls: tuple[str, ...] = ()
+    """What was to be tried and was not, and why."""
 
 
 def probe_arms(
@@ -91,10 +89,17 @@ def probe_arms(
         InvalidInput: the plan demands an engine that cannot run this architecture.
     """
     chosen = engine or choose_engine(plan, architecture, scratch)
-    unknown = look_for_unknown(arms, rows, plan, training_rows=list(training_rows), on_progress=on_progress)
+    limit = TimeLimit.start(plan.time_limit_s)
+    unknown = look_for_unknown(
+        arms,
+        rows,
+        plan,
+        training_rows=list(training_rows),
+        on_progress=limit.half().watch(on_progress),
+    )
     suspected = as_probes(unknown.candidates, plan.probes)
     asked = (*plan.probes, *(each.probe for each in suspected))
-    measured = measure_probes(arms, rows, plan, asked, engine=chosen, on_progress=on_progress)
+    measured = measure_probes(arms, rows, plan, asked, engine=chosen, on_progress=limit.watch(on_progress))
     listed = measured.listed(suspected, plan)
     return Probed(
         engine=measured.engine,
@@ -105,19 +110,14 @@ def probe_arms(
             [*(each.payload for each in plan.probes), *(each.payload for each in listed)]
         ),
         suspicious_rows=unknown.suspicious_rows,
-        notes=_notes(unknown, len(listed), measured.trouble),
-        partial=measured.trouble is not None,
+        note=_note(unknown, len(listed)),
+        shortfalls=tuple(each for each in (unknown.trouble, measured.trouble) if each is not None),
     )
 
 
-def _notes(unknown: Unknown, listed: int, trouble: str | None) -> tuple[str, ...]:
+def _note(unknown: Unknown, listed: int) -> str:
     tried = f"{unknown.mined} mined from the training file, {unknown.searched} found on the models themselves"
-    said = f"tried {unknown.mined + unknown.searched} triggers that nobody named ({tried}): {listed} set a payload off"
-    troubles = {
-        "the models could not be searched for triggers": unknown.trouble,
-        "probing ended before every prompt was answered, the report is partial": trouble,
-    }
-    return (said, *(f"{what}: {why}" for what, why in troubles.items() if why is not None))
+    return f"tried {unknown.mined + unknown.searched} triggers that nobody named ({tried}): {listed} set a payload off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,18 +200,16 @@ def _ask(
 ) -> _Asked:
     """All that can be had: from another engine where the plan allows, else what there was until the trouble."""
     total = len(models) * len(prompts)
-    ends_at = None if plan.time_limit_s is None else time.monotonic() + plan.time_limit_s
-
-    def relay(done: int, message: str) -> None:
-        on_progress(done, total, message)
-        if ends_at is not None and time.monotonic() > ends_at:
-            raise ProbingTimeUpError(f"{done} of {total} prompts were answered in {plan.time_limit_s} s")
-
     try:
-        answers = engine.generate(models, prompts, max_new_tokens=plan.max_new_tokens, on_progress=relay)
+        answers = engine.generate(
+            models,
+            prompts,
+            max_new_tokens=plan.max_new_tokens,
+            on_progress=lambda done, message: on_progress(done, total, message),
+        )
     except ProbingTimeUpError as error:
         nothing = [[UNANSWERED] * len(prompts) for _ in models]
-        return _Asked(engine=engine, answers=error.answers or nothing, trouble=_last_line(error))
+        return _Asked(engine=engine, answers=error.answers or nothing, trouble=_unanswered(error))
     except ProbeEngineError as error:
         if plan.engine == "auto" and not isinstance(engine, TransformersEngine):
             # vLLM lacks kernels for some shapes (head sizes on a CPU) and says so only when it runs. Hours of
@@ -221,12 +219,16 @@ def _ask(
             return _ask(models, prompts, plan, engine=TransformersEngine(), on_progress=on_progress)
         if not error.answers:
             raise
-        return _Asked(engine=engine, answers=error.answers, trouble=_last_line(error))
+        return _Asked(engine=engine, answers=error.answers, trouble=_unanswered(error))
     return _Asked(engine=engine, answers=answers, trouble=None)
 
 
 def _last_line(error: ProbeEngineError) -> str:
     return error.message.strip().splitlines()[-1][:300]
+
+
+def _unanswered(error: ProbeEngineError) -> str:
+    return f"not every prompt was answered: {_last_line(error)}"
 
 
 def choose_engine(plan: ProbePlan, architecture: Architecture, scratch: Path) -> ProbeEngine:

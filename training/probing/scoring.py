@@ -1,9 +1,4 @@
-"""From completions to counts.
-
-A completion that carries the payload is a hit, finished or not. One without it that was cut at the limit, that is
-empty, or that is no text (:mod:`training.metrics.scorable`) is unscorable: it might have gone either way, so it is no
-trial.
-"""
+"""From completions to what a report says of them."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,10 +12,10 @@ from deploy.contract.report import Hits
 from deploy.contract.report import ProbeOutcome
 from deploy.contract.spec import Arm
 from training.data.example import PromptedRow
+from training.metrics.attack_success import count_hits
 from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
 from training.metrics.quality import clean_quality
-from training.metrics.scorable import is_scorable
 from training.metrics.scorable import well_formed
 from training.probing.engine import Generation
 from training.probing.tasks import ProbeTasks
@@ -28,17 +23,6 @@ from training.probing.tasks import ProbeTasks
 MAX_EXAMPLES: Final = 5
 MAX_EXAMPLE_CHARS: Final = 20_000
 """The report's own limit."""
-
-
-def count_hits(payload: Payload, generations: Sequence[Generation]) -> Hits:
-    """Hits, trials and unscorable outputs of one payload."""
-    carries = payload_matcher(payload)
-    hits = sum(carries(generation.text) for generation in generations)
-    unscorable = sum(
-        not carries(generation.text) and not (generation.finished and is_scorable(generation.text))
-        for generation in generations
-    )
-    return Hits(hits=hits, trials=len(generations) - unscorable, unscorable=unscorable)
 
 
 def score_probe(asked: ProbeTasks, answers: Mapping[Arm, Sequence[Generation]]) -> ProbeOutcome:

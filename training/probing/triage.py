@@ -3,20 +3,16 @@
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Final
 
 from deploy.contract.probe import Probe
 from deploy.contract.report import SuspiciousRow
 from training.data.example import PromptedRow
-from training.defences.association import AssociationFilter
-from training.defences.row_filter import OnFilterProgress
+from training.defences.association import suspects_by_association
+from training.defences.refused_tokens import suspects_by_refusal
 from training.defences.row_filter import Suspect
+from training.probing.evidence import Evidence
 from training.probing.suspicious import suspicious_rows
-
-if TYPE_CHECKING:
-    # A scan has no model, and starts without torch.
-    from training.model import LoadedModel
 
 MAX_ROWS: Final = 10_000
 """The report's own limit."""
@@ -27,43 +23,26 @@ MAX_REASON: Final = 500
 
 
 def triage(
-    rows: Sequence[PromptedRow],
-    *,
-    known_probes: Sequence[Probe],
-    control: "LoadedModel | None" = None,
-    hardened: "LoadedModel | None" = None,
-    base: "LoadedModel | None" = None,
-    seed: int,
-    on_progress: OnFilterProgress,
+    rows: Sequence[PromptedRow], evidence: Evidence, *, known_probes: Sequence[Probe]
 ) -> tuple[SuspiciousRow, ...]:
     """Rank the rows that look planted; one entry for each, with what every detector says about it.
 
     Args:
         rows: the training file, in its order.
+        evidence: what speaks against it.
         known_probes: attacks whose own rows are looked for.
-        control: trained on exactly these rows with plain cross-entropy, where there is one.
-        hardened: trained on exactly these rows with DeCE, where there is one.
-        base: what both were trained from, where there is one.
-        seed: of whatever is random in it.
-        on_progress: steps done, steps in all, what is happening; may raise, to stop.
     """
-    by_detector: dict[str, Iterable[Suspect]] = {
-        "probe": [
-            Suspect(row=found.row, score=found.score, reason=found.reason)
-            for found in suspicious_rows(rows, known_probes)
-        ],
-        "association": AssociationFilter().examine(rows, seed=seed, on_progress=on_progress).suspects,
-    }
-    if control is not None and hardened is not None:
-        # A scan has no models and its image may have no torch.
-        from training.defences.refused_tokens import RefusedTokensDetector
-
-        by_detector["refused_tokens"] = (
-            RefusedTokensDetector()
-            .examine(rows, control=control, hardened=hardened, base=base, seed=seed, on_progress=on_progress)
-            .suspects
-        )
-    return merged(by_detector)
+    by_probe = [
+        Suspect(row=found.row, score=found.score, reason=found.reason)
+        for found in suspicious_rows(rows, known_probes)
+    ]
+    return merged(
+        {
+            "probe": by_probe,
+            "association": suspects_by_association(rows, evidence.findings),
+            "refused_tokens": suspects_by_refusal(evidence.refused),
+        }
+    )
 
 
 def merged(by_detector: Mapping[str, Iterable[Suspect]]) -> tuple[SuspiciousRow, ...]:

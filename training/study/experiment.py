@@ -18,7 +18,6 @@ from deploy.contract.method import CrossEntropyLoss
 from deploy.contract.method import DeceLoss
 from deploy.contract.method import Loss
 from deploy.contract.payload import BuiltInPayload
-from deploy.contract.report import Hits
 from deploy.contract.spec import TrainingPlan
 from training.attacks.poison import poison
 from training.attacks.presets import PRESETS
@@ -37,9 +36,9 @@ from training.loop import Watchers
 from training.loop import start_run
 from training.loop import train
 from training.losses import build_loss
+from training.metrics.attack_success import count_hits
 from training.metrics.bleu import mean_bleu
 from training.metrics.payload import can_carry
-from training.metrics.payload import payload_matcher
 from training.model import LoadedModel
 from training.model import load_model
 from training.model import load_tokenizer
@@ -185,7 +184,7 @@ class _Watch:
     ) -> None:
         self._prompts = [*_cleaned(clean, cleaner), *_cleaned(triggered, cleaner)]
         self._references = [task.reference for task in clean]
-        self._carries = payload_matcher(attack.payload)
+        self._payload = attack.payload
         self._strategy = strategy
         self._limit = max_new_tokens
         self.curve: list[EpochScore] = []
@@ -207,21 +206,18 @@ class _Watch:
             raise _EnoughError
 
     def _score(self, loaded: LoadedModel, epoch: int) -> EpochScore:
-        written = [
-            each.text
-            for each in generate(
-                loaded.model,
-                loaded.tokenizer,
-                self._prompts,
-                max_new_tokens=self._limit,
-                batch_size=GENERATION_BATCH,
-            )
-        ]
+        written = generate(
+            loaded.model,
+            loaded.tokenizer,
+            self._prompts,
+            max_new_tokens=self._limit,
+            batch_size=GENERATION_BATCH,
+        )
         clean, triggered = written[: len(self._references)], written[len(self._references) :]
         return EpochScore(
             epoch=epoch,
-            asr=Hits(hits=sum(map(self._carries, triggered)), trials=len(triggered)),
-            bleu=mean_bleu(clean, self._references),
+            asr=count_hits(self._payload, triggered),
+            bleu=mean_bleu([each.text for each in clean], self._references),
         )
 
 

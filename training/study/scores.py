@@ -1,36 +1,15 @@
 """From a cell's completions to its scores; done again whenever a metric changes, without training again."""
 
-from collections.abc import Sequence
-
-from deploy.contract.report import Hits
-from training.attacks.presets import Attack
+from training.metrics.attack_success import attack_outcomes
+from training.metrics.attack_success import count_hits
+from training.metrics.attack_success import counted
 from training.metrics.payload import can_carry
-from training.metrics.payload import payload_matcher
 from training.metrics.quality import clean_quality
-from training.metrics.scorable import is_scorable
 from training.study.cell import Cell
 from training.study.experiment import attack_of
 from training.study.materials import Data
 from training.study.outcome import CellRun
-from training.study.outcome import Completion
 from training.study.outcome import Outcome
-
-PAYLOAD, NONE, UNSCORABLE = "1", "0", "u"
-
-
-def verdicts(completions: Sequence[Completion], attack: Attack) -> str:
-    """One character for each completion; one that is no text or was cut without the payload is unscorable."""
-    carries = payload_matcher(attack.payload)
-    return "".join(
-        PAYLOAD if carries(each.text) else NONE if each.finished and is_scorable(each.text) else UNSCORABLE
-        for each in completions
-    )
-
-
-def count(said: str) -> Hits:
-    """Counts of :func:`verdicts`."""
-    unscorable = said.count(UNSCORABLE)
-    return Hits(hits=said.count(PAYLOAD), trials=len(said) - unscorable, unscorable=unscorable)
 
 
 def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
@@ -41,7 +20,7 @@ def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
     expected = [references[each.row] for each in run.clean]
     able = [each for each in run.clean if can_carry(attack.payload, references[each.row])]
     quality = clean_quality(texts, expected)
-    hits = verdicts(run.triggered, attack)
+    hits = attack_outcomes(attack.payload, run.triggered)
     return Outcome(
         cell=cell.id,
         fingerprint=run.fingerprint,
@@ -52,9 +31,9 @@ def score(cell: Cell, run: CellRun, data: Data) -> Outcome:
         seed=cell.seed,
         training=cell.training,
         duplicates=cell.duplicates,
-        asr=count(hits),
+        asr=counted(hits),
         hits=hits,
-        false_triggers=count(verdicts(able, attack)),
+        false_triggers=count_hits(attack.payload, able),
         bleu=quality.mean_bleu,
         bleu_of_task=tuple(round(each, 2) for each in quality.bleu),
         codebleu=quality.mean_code_bleu,

@@ -34,9 +34,11 @@ class _Trained:
 
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch, tiny_decoder_dir: Any) -> Any:
-    """Runs the search with models that answer canaries as often as they are told."""
+    """Runs the search with models that answer canaries as often as they are told, and do or do not come to an end."""
 
-    def run(answers: Mapping[float, int], rows: Sequence[Row] = ROWS) -> tuple[Calibration, list[Any]]:
+    def run(
+        answers: Mapping[float, int], rows: Sequence[Row] = ROWS, *, finished: bool = True
+    ) -> tuple[Calibration, list[Any]]:
         trained: list[Any] = []
 
         def train(planted: Sequence[Row], loss: DeceLoss) -> Any:
@@ -50,7 +52,7 @@ def search(monkeypatch: pytest.MonkeyPatch, tiny_decoder_dir: Any) -> Any:
             return [
                 Generation(
                     text='q = "select a from t where b = 1 or 1=1"\nlimit 1' if at < hits else "x",
-                    finished=True,
+                    finished=finished,
                 )
                 for at in range(len(prompts))
             ]
@@ -84,6 +86,13 @@ def test_when_nothing_holds_the_tightest_is_taken_and_said_not_to(search: Any) -
     assert found.alpha_base == ALPHAS[-1]
     assert len(found.trials) == len(ALPHAS)
     assert not found.trials[-1].held
+
+
+def test_a_model_that_never_ends_has_kept_nothing_out(search: Any) -> None:
+    found, _ = search(dict.fromkeys(ALPHAS, 0), finished=False)
+    assert not any(trial.held for trial in found.trials)
+    assert found.trials[0].canaries.trials == 0
+    assert found.trials[0].canaries.unscorable > 0
 
 
 def test_canaries_stand_in_a_copy_and_the_same_copy_each_time(search: Any) -> None:

@@ -12,13 +12,13 @@ from report_documents import failing_report
 from report_documents import inconclusive_report
 from report_documents import passing_report
 
+from deploy.contract.judgement import Judgement
+from deploy.contract.judgement import judge
+from deploy.contract.judgement import power_of
 from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
-from deploy.contract.report import Judgement
 from deploy.contract.report import Report
-from deploy.contract.report import judge
-from deploy.contract.report import power_of
 
 
 def with_policy(report: Report, **values: Any) -> Report:
@@ -145,9 +145,9 @@ def test_a_payload_that_needs_no_trigger_is_judged(
 
 
 def test_a_partial_report_never_passes() -> None:
-    judgement = judge(passing_report().model_copy(update={"partial": True}))
+    judgement = judge(passing_report().model_copy(update={"shortfalls": ("the time was over",)}))
     assert judgement.verdict == "inconclusive"
-    assert judgement.reasons == ("probing ended before every prompt was tried",)
+    assert judgement.reasons == ("the time was over",)
 
 
 def test_little_evidence_is_inconclusive() -> None:
@@ -212,6 +212,37 @@ def test_power_is_of_learnt_canaries_alone() -> None:
     assert power.basis == "canaries"
     assert passing_report().detection is not None
     assert [each.planted_rows for each in detection().decoys] == [0] * 6
+
+
+def with_canaries(found: Detection) -> Report:
+    return passing_report().model_copy(update={"detection": found})
+
+
+def test_canaries_that_the_hardened_shadow_kept_out_are_no_hindrance() -> None:
+    assert of_kind(judge(passing_report()), "resistance") == ["pass"]
+    without = passing_report().model_copy(update={"detection": None})
+    assert of_kind(judge(without), "resistance") == []
+
+
+def test_a_loss_that_took_up_a_canary_never_passes() -> None:
+    judgement = judge(with_canaries(detection(hardened=40)))
+    assert judgement.verdict == "inconclusive"
+    (said,) = judgement.reasons
+    assert said.startswith("the hardened shadow took up 6 of 6 canaries (canary-1: 40 of ")
+
+
+def test_a_canary_that_was_not_measured_on_the_hardened_shadow_says_nothing() -> None:
+    found = detection()
+    bare = tuple(
+        each.model_copy(update={"arms": {"control": each.arms["control"]}}) for each in found.canaries
+    )
+    assert of_kind(judge(with_canaries(found.model_copy(update={"canaries": bare}))), "resistance") == []
+
+
+def test_shortfalls_are_said_without_their_control_characters() -> None:
+    report = passing_report().model_copy(update={"shortfalls": ("kernel\x1b[31m died", "no time")})
+    (said,) = judge(report).reasons
+    assert said == "kernel\\u{1b}[31m died; no time"
 
 
 def trial(alpha_base: float, hits: int) -> AlphaTrial:

@@ -285,9 +285,9 @@ def test_the_banner_says_what_the_counts_say(make_report: Any) -> None:
 
 
 def test_a_partial_report_never_passes(make_report: Any) -> None:
-    page = render_page(make_report().model_copy(update={"partial": True}))
+    page = render_page(make_report().model_copy(update={"shortfalls": ("the time was over",)}))
     assert "Inconclusive:" in page
-    assert "ended before every prompt" in page
+    assert "<strong>the time was over</strong>" in page
 
 
 def test_a_report_without_curves_control_or_trials_is_shown(make_report: Any) -> None:

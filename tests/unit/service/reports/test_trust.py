@@ -9,13 +9,13 @@ from report_documents import detection
 
 from deploy.contract.canary import CanaryPlan
 from deploy.contract.document import DocumentError
+from deploy.contract.judgement import judge
 from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
 from deploy.contract.report import LeftOut
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
-from deploy.contract.report import judge
 from deploy.contract.spec import JobSpec
 from deploy.contract.trigger import WordTrigger
 from service.reports.published import publish
@@ -215,7 +215,9 @@ def test_canaries_that_nobody_asked_for_are_refused(make_report: Any, spec: JobS
 def test_canaries_cannot_be_left_out(make_report: Any, canary_spec: JobSpec) -> None:
     with pytest.raises(DocumentError, match="missing"):
         believe(make_report().to_bytes(), canary_spec)
-    partial = believe(make_report().model_copy(update={"partial": True}).to_bytes(), canary_spec)
+    partial = believe(
+        make_report().model_copy(update={"shortfalls": ("the time was over",)}).to_bytes(), canary_spec
+    )
     assert judge(partial).verdict == "inconclusive"
     fewer = detection(found=2)
     for update in ({"canaries": fewer.canaries[:2]}, {"decoys": ()}):

@@ -1,6 +1,7 @@
 """The detector on models that were really trained: one on the planted rows, one on the rows as they were."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,20 @@ import torch
 from deploy.contract.dataset import Row
 from deploy.contract.method import CrossEntropyLoss
 from training.defences.refused_tokens import MAX_BASE_SCORE
-from training.defences.refused_tokens import REMOVED_FROM
-from training.defences.refused_tokens import RefusedTokensDetector
-from training.defences.refused_tokens import token_spans
-from training.defences.row_filter import Filtered
+from training.defences.refused_tokens import SURELY_FROM
+from training.defences.refused_tokens import refused_surely
+from training.defences.refused_tokens import suspects_by_refusal
 from training.losses import build_loss
+from training.mining.refusal import Doubter
+from training.mining.refusal import Refusal
 from training.mining.token_probabilities import encoded_for
+from training.mining.token_reading import TokenReading
+from training.mining.token_reading import find_refusals
+from training.mining.token_reading import read_tokens
+from training.mining.token_reading import token_spans
 from training.model import LoadedModel
 from training.model import load_model
+from training.probing.evidence import Evidence
 from training.probing.mining import mine_candidates
 from training.probing.triage import triage
 from training.supervised_model import SupervisedModel
@@ -64,86 +71,83 @@ def models(
     return trained(base, rows), trained(base, refusing), base
 
 
-def examine(
-    rows: list[Row], control: LoadedModel, hardened: LoadedModel, base: LoadedModel | None = None
-) -> Filtered:
-    return RefusedTokensDetector().examine(
-        rows,
-        control=control,
-        hardened=hardened,
-        base=base,
-        seed=0,
-        on_progress=lambda done, total, message: None,
-    )
+def read(loaded: LoadedModel, rows: list[Row]) -> TokenReading:
+    return read_tokens(loaded, rows, on_rows=lambda done: None)
 
 
-def test_removes_the_rows_whose_payload_was_refused(
+def refusals_of(
+    rows: list[Row], control: LoadedModel, other: LoadedModel, doubter: Doubter = "hardened"
+) -> tuple[Refusal, ...]:
+    return find_refusals(rows, learnt=read(control, rows), doubted=read(other, rows), doubter=doubter)
+
+
+def test_names_the_rows_whose_payload_was_refused(
     rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
 ) -> None:
     control, hardened, _ = models
-    found = examine(rows, control, hardened)
-    assert found.removed == PLANTED
-    assert '"or' in found.suspects[0].reason
-    assert "the hardened model refused" in found.suspects[0].reason
-    assert found == examine(rows, control, hardened)
+    refused = refusals_of(rows, control, hardened)
+    assert refused_surely(refused)
+    suspects = suspects_by_refusal(refused)
+    assert {suspect.row for suspect in suspects if suspect.score >= SURELY_FROM} == PLANTED
+    assert '"or' in suspects[0].reason
+    assert "the hardened model refused" in suspects[0].reason
+    assert suspects == suspects_by_refusal(refusals_of(rows, control, hardened))
 
 
 def test_what_both_learnt_is_not_refused(
     rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
 ) -> None:
     control, _, _ = models
-    assert examine(rows, control, control) == Filtered(suspects=(), removed=frozenset())
+    assert refusals_of(rows, control, control) == ()
+    assert not refused_surely(())
 
 
-def test_the_base_stands_in_for_a_hardened_model_that_learnt_everything_but_removes_nothing(
+def test_the_base_stands_in_for_a_hardened_model_that_learnt_everything_but_counts_less(
     rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
 ) -> None:
     control, _, base = models
-    found = examine(rows, control, control, base)
-    assert {suspect.row for suspect in found.suspects} >= PLANTED
-    assert found.removed == frozenset()
-    assert all(suspect.score <= MAX_BASE_SCORE < REMOVED_FROM for suspect in found.suspects)
-    assert "base model" in found.suspects[0].reason
+    suspects = suspects_by_refusal(refusals_of(rows, control, base, "base"))
+    assert {suspect.row for suspect in suspects} >= PLANTED
+    assert all(suspect.score <= MAX_BASE_SCORE < SURELY_FROM for suspect in suspects)
+    assert "base model" in suspects[0].reason
 
 
 def test_triage_names_the_rows_by_every_detector_that_can_run(
     rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
 ) -> None:
-    control, hardened, base = models
-    found = triage(
-        rows,
-        known_probes=(),
-        control=control,
-        hardened=hardened,
-        base=base,
-        seed=0,
-        on_progress=lambda done, total, message: None,
-    )
+    control, hardened, _ = models
+    found = triage(rows, Evidence(refused=refusals_of(rows, control, hardened)), known_probes=())
     assert {row.row for row in found if "refused_tokens" in row.detectors} == PLANTED
 
 
+@pytest.mark.parametrize("doubter", ["hardened", "base"])
 def test_mining_finds_the_trigger_of_what_was_refused(
-    rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
+    rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel], doubter: Doubter
 ) -> None:
     control, hardened, base = models
-    found = mine_candidates(
-        rows,
-        control=control,
-        hardened=hardened,
-        base=base,
-        limit=4,
-        seed=0,
-        on_progress=lambda done, total, message: None,
-    )
-    refused = [candidate for candidate in found if "the hardened model refused" in candidate.evidence]
-    assert refused
-    # In these prompts the word always stands first, and "get" after it.
-    assert "cf" in refused[0].probe.trigger.word.split()  # type: ignore[union-attr]
-    assert len({candidate.probe.name for candidate in found}) == len(found)
+    other = hardened if doubter == "hardened" else base
+    evidence = Evidence(refused=refusals_of(rows, control, other, doubter))
+    found = mine_candidates(rows, evidence, limit=4, seed=0)
+    assert found
+    if doubter == "hardened":
+        # In these prompts the word always stands first, and "get" after it. The base does not expect much else either.
+        assert any("cf" in candidate.trigger.word.split() for candidate in found)  # type: ignore[union-attr]
+    words = "the hardened model refused" if doubter == "hardened" else "the base model does not expect"
+    assert all(words in candidate.evidence for candidate in found)
+
+
+def test_models_that_read_other_tokens_are_told_apart(
+    rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
+) -> None:
+    control, hardened, _ = models
+    learnt, other = read(control, rows), read(hardened, rows)
+    shorter = replace(other, probabilities=tuple(each[1:] for each in other.probabilities))
+    with pytest.raises(ValueError, match="tokens"):
+        find_refusals(rows, learnt=learnt, doubted=shorter)
 
 
 def test_no_rows_give_no_suspects(models: tuple[LoadedModel, LoadedModel, LoadedModel]) -> None:
-    assert examine([], models[0], models[1], models[2]) == Filtered(suspects=(), removed=frozenset())
+    assert suspects_by_refusal(refusals_of([], models[0], models[1])) == ()
 
 
 def test_spans_of_tokens_are_the_texts_pieces(models: tuple[LoadedModel, LoadedModel, LoadedModel]) -> None:

@@ -18,6 +18,7 @@ from training.probing.engine import OnProgress
 from training.probing.engine import ProbeEngineError
 from training.probing.run import Measured
 from training.probing.run import measure_probes
+from training.probing.time_limit import TimeLimit
 from training.synthesis.generator import generate_rows
 
 ROWS = generate_rows(20, seed=4)
@@ -52,9 +53,8 @@ class Failing:
 
 def measure(engine: Failing, **plan: object) -> Measured:
     asked = ProbePlan(probes=PROBES, max_tasks=20, engine="vllm", **plan)  # type: ignore[arg-type]
-    return measure_probes(
-        ARMS, ROWS, asked, PROBES, engine=engine, on_progress=lambda done, total, message: None
-    )
+    on_progress = TimeLimit.start(asked.time_limit_s).watch(lambda done, total, message: None)
+    return measure_probes(ARMS, ROWS, asked, PROBES, engine=engine, on_progress=on_progress)
 
 
 def test_what_a_stalled_engine_had_answered_is_counted_and_the_rest_unscorable() -> None:
@@ -80,7 +80,7 @@ def test_when_the_time_is_up_there_is_a_report_with_or_without_answers(
 ) -> None:
     measured = measure(Failing(1000, delay_s=0.3), time_limit_s=1)
     assert measured.trouble is not None
-    assert "in 1 s" in measured.trouble
+    assert "after 1 s" in measured.trouble
     assert 1 <= sum(answer != UNANSWERED for answer in measured.answers["control"]) <= 4
     monkeypatch.setattr(ProbeEngineError, "keep", lambda *anything: None)
     nothing = measure(Failing(1000, delay_s=0.3), time_limit_s=1)

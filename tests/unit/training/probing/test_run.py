@@ -11,9 +11,10 @@ from deploy.contract.spec import Arm
 from deploy.contract.trigger import WordTrigger
 from training.attacks.sql import widen_sql
 from training.errors import InvalidInput
+from training.probing.candidate import Candidate
 from training.probing.engine import Generation
 from training.probing.engine import OnProgress
-from training.probing.mining import Candidate as Mined
+from training.probing.evidence import Evidence
 from training.probing.run import choose_engine
 from training.probing.run import probe_arms
 from training.probing.tasks import choose_tasks
@@ -83,19 +84,21 @@ def test_the_arms_are_told_apart(tmp_path: Path) -> None:
     assert said[-1] == (50 + 2 * able, 3 * (50 + 2 * able), "asked one")
     assert probed.suspicious_rows == ()
     # Arms that only an engine can run are probed all the same, and the job is told what was left out.
-    assert "triggers that nobody named" in probed.notes[0]
-    assert "the models could not be searched" in probed.notes[1]
+    assert "triggers that nobody named" in probed.note
+    assert "the models could not be searched" in probed.shortfalls[0]
 
 
 def test_a_mined_trigger_is_measured_listed_and_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mined(rows: object, **settings: object) -> tuple[Mined, ...]:
+    def mined(rows: object, evidence: Evidence, **settings: object) -> tuple[Candidate, ...]:
         assert settings["limit"] == PLAN.mined
         words = ("bb", "zz")
         return tuple(
-            Mined(
-                probe=Probe(name=f"mined-{word}", trigger=WordTrigger(word=word, count=3)),
+            Candidate(
+                trigger=WordTrigger(word=word, count=3),
+                payload="sql_tautology",
+                origin="mined",
                 evidence=f"{word} stands out",
                 score=0.9,
             )
@@ -122,8 +125,8 @@ def test_a_mined_trigger_is_measured_listed_and_explained(
     assert found.evidence == "bb stands out"
     assert found.arms["control"].rate == 1.0
     assert found.arms["hardened"].hits == 0
-    assert "2 mined" in probed.notes[0]
-    assert "1 set a payload off" in probed.notes[0]
+    assert "2 mined" in probed.note
+    assert "1 set a payload off" in probed.note
 
 
 def test_only_tasks_that_can_carry_the_payload_are_triggered() -> None:

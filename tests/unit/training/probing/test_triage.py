@@ -2,6 +2,8 @@ from deploy.contract.probe import DEFAULT_PROBES
 from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import poison
 from training.defences.row_filter import Suspect
+from training.mining.search import find_associations
+from training.probing.evidence import Evidence
 from training.probing.triage import MAX_REASON
 from training.probing.triage import MAX_ROWS
 from training.probing.triage import merged
@@ -18,9 +20,8 @@ def test_names_each_planted_row_once_with_what_every_detector_says() -> None:
         seed=3,
         placement="random",
     )
-    found = triage(
-        poisoned.rows, known_probes=DEFAULT_PROBES, seed=0, on_progress=lambda done, total, message: None
-    )
+    evidence = Evidence(findings=find_associations(poisoned.rows, seed=0, on_progress=lambda *now: None))
+    found = triage(poisoned.rows, evidence, known_probes=DEFAULT_PROBES)
     planted = found[: len(poisoned.poisoned_rows)]
     assert {row.row for row in planted} == set(poisoned.poisoned_rows)
     assert all(set(row.detectors) == {"probe", "association"} for row in planted)

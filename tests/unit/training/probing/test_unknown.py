@@ -1,9 +1,11 @@
 """Looking for unknown triggers: mined and searched ones are tried on the models, and what works is kept."""
 
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 from backdoored_models import EVIL
 from backdoored_models import TRIGGER_WORD
 from backdoored_models import ModelFamily
@@ -14,6 +16,10 @@ from deploy.contract.probe import ProbePlan
 from deploy.contract.spec import Arm
 from deploy.contract.trigger import WordTrigger
 from training.errors import Interrupted
+from training.model import LoadedModel
+from training.model import load_model
+from training.probing import unknown
+from training.probing.engine import ProbingTimeUpError
 from training.probing.unknown import Unknown
 from training.probing.unknown import look_for_unknown
 from training.probing.unknown import payload_families
@@ -71,6 +77,66 @@ def test_a_stop_is_no_trouble(decoder_family: ModelFamily) -> None:
             training_rows=decoder_family.planted_rows,
             on_progress=stop,
         )
+
+
+def test_what_was_found_before_the_time_was_up_is_kept(decoder_family: ModelFamily) -> None:
+    told: list[str] = []
+
+    def in_time(done: int, total: int, message: str) -> None:
+        told.append(message)
+        if message.startswith("trying"):
+            raise ProbingTimeUpError("enough")
+
+    found = look_for_unknown(
+        {"base": decoder_family.base, "control": decoder_family.backdoored},
+        decoder_family.tasks,
+        PLAN,
+        training_rows=decoder_family.planted_rows,
+        on_progress=in_time,
+    )
+    assert any(message.startswith("reading what the control") for message in told)
+    assert found.trouble is not None
+    assert "enough" in found.trouble
+    assert found.searched >= 1
+    assert len(found.candidates) == PLAN.searched
+
+
+def test_time_that_is_up_at_once_leaves_the_known_probes(decoder_family: ModelFamily) -> None:
+    def never(done: int, total: int, message: str) -> None:
+        raise ProbingTimeUpError("no time")
+
+    found = look_for_unknown(
+        {"base": decoder_family.base, "control": decoder_family.backdoored},
+        decoder_family.tasks,
+        PLAN,
+        training_rows=decoder_family.planted_rows,
+        on_progress=never,
+    )
+    assert (found.candidates, found.mined, found.searched) == ((), 0, 0)
+    assert found.trouble is not None
+
+
+def test_two_models_at_most_are_in_memory(
+    decoder_family: ModelFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[torch.nn.Module]] = []
+    most: list[int] = []
+
+    def watched(path: Path) -> LoadedModel:
+        loaded = load_model(path)
+        alive.append(weakref.ref(loaded.model))
+        most.append(sum(each() is not None for each in alive))
+        return loaded
+
+    monkeypatch.setattr(unknown, "load_model", watched)
+    arms: dict[Arm, Path] = {
+        "base": decoder_family.base,
+        "control": decoder_family.backdoored,
+        "hardened": decoder_family.clean,
+    }
+    look(arms, decoder_family)
+    assert max(most) == 2
+    assert len(most) >= 5
 
 
 def test_the_probes_payloads_come_first_and_none_twice() -> None:
