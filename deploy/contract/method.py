@@ -248,12 +248,19 @@ def loss_of(method: Method) -> Loss:
 
 
 def describe_loss(loss: Loss) -> str:
-    """One line for reports and tables, like ``dece(alpha_base=0.99, label_smoothing=0.05, exact)``."""
+    """One line for reports and tables, like ``dece(alpha_base=0.99, label_smoothing=0.05, exact)``.
+
+    DeCE's spread and schedule are named where they are not the published ones: two losses never read the same.
+    """
     match loss:
         case DeceLoss():
-            return (
-                f"dece(alpha_base={loss.alpha_base:g}, label_smoothing={loss.label_smoothing:g}, {loss.mode})"
-            )
+            base = loss.alpha_base if isinstance(loss.alpha_base, str) else f"{loss.alpha_base:g}"
+            named = [f"alpha_base={base}", f"label_smoothing={loss.label_smoothing:g}", loss.mode]
+            if loss.smoothing_spread != "others":
+                named.append(f"smoothing_spread={loss.smoothing_spread}")
+            if loss.schedule != "epoch":
+                named.append(f"schedule={loss.schedule}, schedule_span={loss.schedule_span:g}")
+            return f"dece({', '.join(named)})"
         case CrossEntropyLoss():
             return "supervised"
         case LabelSmoothedLoss():
