@@ -1,8 +1,8 @@
 """temper study STUDY.toml: run a declared matrix of attacks, poison rates, defences and seeds, and write its tables.
 
 Every cell (model, attack, poison rate, defence, seed) is trained and measured once. What is done stays done: run the
-same command again after an interruption, or with more seeds, and only what is missing is run. Results, tables and
-pictures are written after every cell to the directory of --out.
+same command again after an interruption, or with more seeds, and only what is missing is run. Scores are written to
+the directory of --out as they come; tables and pictures of all that is done when the call ends, also when it is cut.
 
 Exit codes: 0 every cell has a result; 1 some failed, and are named; 2 the declaration is wrong.
 """
@@ -56,13 +56,18 @@ class _Progress:
     def __init__(self, total: int, done: int) -> None:
         self.bar = tqdm(total=total, initial=done, unit="cell", file=sys.stderr, smoothing=0.1)
         self._doing: dict[str, tuple[float, str]] = {}
+        self._ended: set[str] = set()
 
     def on_message(self, cell: str, share: float, what: str) -> None:
+        # A worker's last words may come after its result.
+        if cell in self._ended:
+            return
         self._doing[cell] = (share, what)
         shown = "; ".join(f"{name} {100 * part:.0f} % {text}" for name, (part, text) in self._doing.items())
         self.bar.set_postfix_str(shown[:160])
 
     def on_end(self, cell: str, failure: str | None) -> None:
+        self._ended.add(cell)
         self._doing.pop(cell, None)
         self.bar.update()
         if failure is not None:
@@ -99,6 +104,11 @@ def _run(args: argparse.Namespace, study: Study) -> int:
     session = open_session(study, data, out=args.out or args.study.parent / study.name, home=args.home)
     planned = session.planned(args.only)
     missing = session.missing(planned, rescore=args.rescore)
+    if session.not_rescored:
+        sys.stderr.write(
+            f"temper study: {len(session.not_rescored)} cells keep their old scores, their completions are not in "
+            f"{session.runs}\n"
+        )
     if args.dry_run:
         _print_plan(planned, missing)
         return 0
@@ -112,7 +122,7 @@ def _run(args: argparse.Namespace, study: Study) -> int:
         )
     finally:
         progress.bar.close()
-    session.write_up(planned)
+        session.write_up()
     for each in session.failed:
         sys.stderr.write(f"failed: {each.cell.id}: {each.reason}\n")
     return 1 if session.failed else 0

@@ -47,6 +47,8 @@ class Session:
     known: dict[str, Outcome]
     """Scores by cell."""
     failed: list[Failed] = field(default_factory=list)
+    not_rescored: list[Cell] = field(default_factory=list)
+    """Cells that keep their old scores, for their completions are not on this machine."""
     _written_at: float = 0.0
 
     @property
@@ -84,7 +86,9 @@ class Session:
             run = read_run(self.runs, cell.id)
             if run is not None and run.fingerprint == expected:
                 self.known[cell.id] = score(cell, run, self.data)
-            elif not is_known:
+            elif is_known:
+                self.not_rescored.append(cell)
+            else:
                 absent.append(cell)
         return absent
 
@@ -141,10 +145,15 @@ class Session:
         write_outcomes(self.out / RESULTS, self.known.values())
         self._written_at = time.monotonic()
 
-    def write_up(self, planned: Sequence[Cell]) -> None:
-        """Write scores, tables and pictures."""
+    def write_up(self) -> None:
+        """Write scores, and tables and pictures of every declared cell that has one of its present declaration."""
         self.write()
-        write_up(self.study, [self.known[cell.id] for cell in planned if cell.id in self.known], self.out)
+        current = [
+            known
+            for cell in cells(self.study)
+            if (known := self.known.get(cell.id)) is not None and known.fingerprint == self.fingerprint(cell)
+        ]
+        write_up(self.study, current, self.out)
 
 
 def open_session(study: Study, data: Data, *, out: Path, home: Path) -> Session:
