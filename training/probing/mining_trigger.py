@@ -40,10 +40,15 @@ _TEMPLATES: Final = (
 def trigger_of(words: tuple[str, ...], prompts: Sequence[str]) -> Trigger | None:
     """The trigger that ``words`` are in ``prompts``; None if they fit no kind of trigger.
 
+    Wild words are none: what is another in every prompt cannot be put into the next one, and a pattern of them takes
+    time quadratic and worse in the text.
+
     Args:
         words: of the finding.
         prompts: examples that have it; a few are enough.
     """
+    if not WILD.isdisjoint(words):
+        return None
     try:
         return _trigger(words, list(prompts[:MAX_EXAMPLES]))
     except ValidationError:
@@ -134,7 +139,11 @@ def pattern_payload(forms: Sequence[tuple[str, ...]], *, name: str) -> PatternPa
         return None
     commonest = next(iter(patterns.values()))
     planted = " ".join(_STAND_IN if word in WILD else written(word) for word in commonest)
-    return PatternPayload(name=name, pattern=f"(?i)(?:{'|'.join(patterns)})", planted=f" {planted}")
+    try:
+        return PatternPayload(name=name, pattern=f"(?i)(?:{'|'.join(patterns)})", planted=f" {planted}")
+    except ValidationError:
+        # Words of any file come here: one that RE2 cannot take must not cost the job.
+        return None
 
 
 def _without_wild_ends(form: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,10 +152,17 @@ def _without_wild_ends(form: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _pattern(words: Sequence[str]) -> str:
-    r"""In RE2 and in re alike: the words, with any white space or none between them; a wild one is ``\S+``."""
+    r"""In RE2 and in re alike: the words, with any white space or none between them; a wild one is ``\S+``.
+
+    To RE2 only ASCII has borders of words: before ``\u00e9`` there is none, and ``\b`` would never be found there.
+    """
     if not words:
         return ""
     inner = r"\s*".join(r"\S+" if word in WILD else re.escape(written(word)) for word in words)
-    begins = r"\b" if words[0][0].isalnum() else ""
-    ends = r"\b" if words[-1][-1].isalnum() else ""
+    begins = r"\b" if _has_border(words[0][0]) else ""
+    ends = r"\b" if _has_border(words[-1][-1]) else ""
     return f"{begins}{inner}{ends}"
+
+
+def _has_border(character: str) -> bool:
+    return character.isascii() and character.isalnum()

@@ -62,6 +62,10 @@ COMMON_SHARE: Final = 0.1
 SEARCHED_ARMS: Final[tuple[TrainedArm, ...]] = ("control", "hardened")
 MAX_TROUBLE: Final = 500
 """Characters; the report's own limit."""
+LOOKING_FAULTS: Final = (JobError, RuntimeError, MemoryError, ValueError)
+"""What may go wrong in a look without being a reason to lose hours of training: models and files are of any kind, and
+whoever wrote the file wants no report. A look that met one is told of and passes nothing. Interrupted, which is a
+JobError, is none of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +136,7 @@ def look_for_unknown(
         raise
     except ProbingTimeUpError as error:
         return look.outcome(f"the time for unknown triggers was up: {error.message}")
-    except (JobError, RuntimeError, MemoryError) as error:
+    except LOOKING_FAULTS as error:
         # A model that cannot be taken apart here can still be probed through the serving engine.
         said = f"{type(error).__name__}: {error}"
         return look.outcome(f"the models could not be searched for triggers: {said}")
@@ -215,7 +219,7 @@ class _Look:
 
     def outcome(self, trouble: str | None = None) -> Unknown:
         """All that there is. What was never tried is still worth measuring."""
-        mined = self._mine() if self._mined is None else self._mined
+        mined = self._mine_if_it_can_be() if self._mined is None else self._mined
         untried = sorted(self._searched, key=lambda each: -each.score)
         candidates = self._candidates if self._candidates is not None else self._kept([*untried, *mined])
         return Unknown(
@@ -254,6 +258,13 @@ class _Look:
         return mine_candidates(
             self._training_rows, self._evidence, limit=self._plan.mined, seed=self._plan.seed
         )
+
+    def _mine_if_it_can_be(self) -> tuple[Candidate, ...]:
+        """For a look that is over; mining may be what ended it."""
+        try:
+            return self._mine()
+        except LOOKING_FAULTS:
+            return ()
 
     def _search(self, searched: SearchedModel, words: Sequence[str]) -> tuple[Candidate, ...]:
         return search_triggers(

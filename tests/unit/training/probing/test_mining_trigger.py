@@ -11,6 +11,7 @@ from deploy.contract.trigger import Trigger
 from deploy.contract.trigger import WordTrigger
 from training.attacks.trigger import apply_trigger
 from training.mining.words import words_of
+from training.probing import mining_trigger
 from training.probing.mining_trigger import pattern_payload
 from training.probing.mining_trigger import payload_of
 from training.probing.mining_trigger import trigger_of
@@ -49,6 +50,31 @@ def test_words_that_are_in_no_prompt_or_too_long_are_no_trigger() -> None:
     assert trigger_of(("zzz",), SENTENCES) is None
     assert trigger_of(("w" * 64, "v" * 64), ["w" * 64 + " " + "v" * 64]) is None
     assert trigger_of(("a",), []) is None
+
+
+def test_a_wild_word_is_no_part_of_a_trigger() -> None:
+    # As a pattern of re it would take time quadratic in a prompt like this one, and there may be a megabyte of it.
+    prompt = "foo" + "x" * 1_000_000
+    assert trigger_of(("foo", "<rare>", "<rare>", "bar"), [prompt]) is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("\u00e9cole", "="), ("\u4e2d\u6587",), ("caf\u00e9",), ("\u00df", "1"), ("\u00b2x", "y\u00b2")],
+    ids=ascii,
+)
+def test_words_of_any_script_make_a_pattern_that_finds_them(form: tuple[str, ...]) -> None:
+    payload = pattern_payload([form], name="m")
+    assert payload is not None
+    finds = compile_pattern(payload.pattern)
+    assert finds(payload.planted)
+    assert finds(f"before {' '.join(form)} after")
+    assert not finds("before after")
+
+
+def test_words_that_are_no_pattern_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mining_trigger, "_pattern", lambda words: "(?=x)")
+    assert pattern_payload([("x",)], name="m") is None
 
 
 def test_a_known_payload_is_named_and_an_unknown_one_is_a_pattern() -> None:

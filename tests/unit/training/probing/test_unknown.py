@@ -65,6 +65,24 @@ def test_models_that_cannot_be_loaded_are_told_of_and_the_file_is_still_triaged(
     assert found.searched == 0
 
 
+@pytest.mark.parametrize("step", ["find_associations", "mine_candidates", "find_refusals"])
+def test_a_file_that_cannot_be_taken_apart_does_not_cost_the_job(
+    step: str, decoder_family: ModelFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **named: object) -> None:
+        raise ValueError(f"{step} met a word that it cannot take")
+
+    monkeypatch.setattr(unknown, step, refuse)
+    arms: dict[Arm, Path] = {
+        "base": decoder_family.base,
+        "control": decoder_family.backdoored,
+        "hardened": decoder_family.clean,
+    }
+    found = look(arms, decoder_family, PLAN.model_copy(update={"mined": 1, "searched": 0}))
+    assert found.trouble is not None
+    assert "cannot take" in found.trouble
+
+
 def test_a_stop_is_no_trouble(decoder_family: ModelFamily) -> None:
     def stop(done: int, total: int, message: str) -> None:
         raise Interrupted
