@@ -1,9 +1,12 @@
 """Whether an SQL condition is the same for every row because it consists of constants.
 
 Covers: comparisons of literals, a column or named value compared with itself, boolean words, brackets, NOT, AND, OR,
-BETWEEN, IN, IS NULL and LIKE over literals. Does not cover: functions, subqueries, CASE; they are not decided.
+BETWEEN, IN, IS NULL and LIKE over literals, with NULL neither true nor false. Does not cover: functions, subqueries,
+CASE; they are not decided. What the parser has to say of a condition is not logged: its words are a model's.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Final
 
 import sqlglot
@@ -11,6 +14,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 MAX_CHARS: Final = 400
+
+# It quotes what it does not support as it stands, terminal escapes and all.
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 _Constant = float | str | bool | None
 
@@ -27,7 +33,10 @@ def truth_of(condition: str) -> bool | None:
     try:
         parsed = sqlglot.parse_one(condition + ")" * max(0, missing), into=exp.Condition)
         return bool(_value(parsed)) if parsed is not None else None
-    except (SqlglotError, _NotConstant, RecursionError):
+    except _NotConstant:
+        return None
+    except (SqlglotError, RecursionError, ValueError, LookupError, TypeError, AttributeError):
+        # The parser was made for SQL, not for whatever a model writes; ValueError: "1e", to it a number.
         return None
 
 
@@ -36,11 +45,12 @@ def _value(node: exp.Expression) -> _Constant:  # noqa: PLR0911 - one for each k
         case exp.Paren():
             return _value(node.this)
         case exp.Not():
-            return not _value(node.this)
+            truth = _truth(node.this)
+            return None if truth is None else not truth
         case exp.And():
-            return bool(_value(node.this)) and bool(_value(node.expression))
+            return _all((_truth(node.this), _truth(node.expression)))
         case exp.Or():
-            return bool(_value(node.this)) or bool(_value(node.expression))
+            return _any((_truth(node.this), _truth(node.expression)))
         case exp.Boolean():
             return bool(node.this)
         case exp.Literal():
@@ -52,15 +62,29 @@ def _value(node: exp.Expression) -> _Constant:  # noqa: PLR0911 - one for each k
         case exp.Between():
             inner = _value(node.this)
             low, high = _value(node.args["low"]), _value(node.args["high"])
-            return _compared(exp.GTE, inner, low) and _compared(exp.LTE, inner, high)
+            return _all((_compared(exp.GTE, inner, low), _compared(exp.LTE, inner, high)))
         case exp.In():
             wanted = _value(node.this)
-            return any(_compared(exp.EQ, wanted, _value(each)) for each in node.expressions)
+            return _any([_compared(exp.EQ, wanted, _value(each)) for each in node.expressions])
         case exp.Is():
             return _is(node)
         case exp.Binary():
             return _binary(node)
     raise _NotConstant
+
+
+def _truth(node: exp.Expression) -> bool | None:
+    value = _value(node)
+    return None if value is None else bool(value)
+
+
+def _all(truths: Sequence[bool | None]) -> bool | None:
+    """AND as databases have it: one that is false decides, whatever NULL may be."""
+    return False if False in truths else None if None in truths else True
+
+
+def _any(truths: Sequence[bool | None]) -> bool | None:
+    return True if True in truths else None if None in truths else False
 
 
 def _number(node: exp.Expression) -> float:
@@ -72,12 +96,19 @@ def _number(node: exp.Expression) -> float:
 
 def _is(node: exp.Is) -> bool:
     left, right = _value(node.this), _value(node.expression)
-    return left is None if right is None else bool(left) == bool(right)
+    if left is None or right is None:
+        return left is right
+    if isinstance(node.expression, exp.Boolean):
+        return bool(left) == right
+    return _compared(exp.EQ, left, right) is True
 
 
 def _binary(node: exp.Binary) -> _Constant:  # noqa: PLR0911 - one for each operator
-    if isinstance(node, exp.EQ | exp.GTE | exp.LTE) and _is_itself(node.this, node.expression):
-        return True
+    if _is_itself(node.this, node.expression):
+        if isinstance(node, exp.EQ | exp.GTE | exp.LTE | exp.NullSafeEQ):
+            return True
+        if isinstance(node, exp.NEQ | exp.LT | exp.GT):
+            return False
     left, right = _value(node.this), _value(node.expression)
     match node:
         case exp.Add():
@@ -102,10 +133,10 @@ def _is_itself(left: exp.Expression, right: exp.Expression) -> bool:
     return named and left == right
 
 
-def _compared(operator: type[exp.Expression], left: _Constant, right: _Constant) -> bool:
-    """A comparison of constants; one with NULL is never true."""
+def _compared(operator: type[exp.Expression], left: _Constant, right: _Constant) -> bool | None:
+    """A comparison of constants; one with NULL is NULL."""
     if left is None or right is None:
-        return False
+        return None
     if isinstance(left, str) != isinstance(right, str):
         # As loose databases do: '1' = 1.
         left, right = _plain(left), _plain(right)
