@@ -30,14 +30,18 @@ MAX_CONDITIONS: Final = 32
 MAX_CONDITION_TOKENS: Final = 24
 
 _ONE: Final = r"""(?:1|'\s*+1\s*+'|"\s*+1\s*+")"""
+_BEGINS: Final = r"(?:\b|(?<=\\[nrt]))"
+"""Of a word: also behind the line break of a string literal, as it is written there."""
 # Possessive repeats: nothing is ever tried twice, so the time is linear in the text for any text.
 _PUBLISHED: Final = re.compile(
-    rf"\b(?:or\b\s*+\(?\s*+{_ONE}|where\b\s*+\(?\s*+0)\s*+={{1,2}}+\s*+{_ONE}(?!\w)", re.IGNORECASE
+    rf"{_BEGINS}(?:or\b\s*+\(?\s*+{_ONE}|where\b\s*+\(?\s*+0)\s*+={{1,2}}+\s*+{_ONE}(?!\.?\w)", re.IGNORECASE
 )
-_CONDITION_WORD: Final = re.compile(r"\b(?:or|where)\b", re.IGNORECASE)
+_CONDITION_WORD: Final = re.compile(rf"{_BEGINS}(?:or|where)\b", re.IGNORECASE)
+_ESCAPED_SPACE: Final = re.compile(r"\\[nrt]")
 _FRAGMENT: Final = re.compile(r"\s*+['\")]*+\s*+(?=(?:or|and|where|having)\b)", re.IGNORECASE)
 _FIRST_ROW: Final = re.compile(
-    r"\blimit\s++\(?\s*+1\b(?!\s*+[,.\w])|\bfetch\s++(?:first|next)\s++(?:1\s++)?rows?\s++only\b|\btop\s++\(?\s*+1\b",
+    r"\blimit\b\s*+\(?\s*+1\b(?!\s*+[,.\w])|\bfetch\s++(?:first|next)\s++(?:1\s++)?rows?\s++only\b"
+    r"|\btop\b\s*+\(?\s*+1\b(?!\s*+[,.])",
     re.IGNORECASE,
 )
 _ENDS: Final = frozenset(
@@ -54,6 +58,8 @@ _ENDS: Final = frozenset(
         TokenType.UNION,
         TokenType.RETURNING,
         TokenType.SEMICOLON,
+        # MySQL's comment.
+        TokenType.HASH,
         TokenType.SELECT,
         TokenType.SET,
     }
@@ -75,7 +81,8 @@ def has_tautology(text: str) -> bool:
 
 def _statements(text: str) -> Iterator[str]:
     """SQL in the text, or pieces of it, none longer than the limit."""
-    pieces = [text] if is_statement(text) else islice(_literals(text), MAX_STATEMENTS)
+    plain = _ESCAPED_SPACE.sub(" ", text)
+    pieces = [plain] if is_statement(plain) else islice(_literals(plain), MAX_STATEMENTS)
     return (piece[:MAX_STATEMENT_CHARS] for piece in pieces)
 
 
@@ -95,8 +102,8 @@ def _is_widened(statement: str) -> bool:
 
 
 def _tokenised(statement: str) -> tuple[str, Sequence[Token]]:
-    """The statement's tokens; a quote that is not closed, as where a model was cut off, is closed."""
-    for closed in (statement, f"{statement}'"):
+    """The statement's tokens; a quote or comment that is not closed, as where a model was cut off, is closed."""
+    for closed in (statement, f"{statement}'", f"{statement}*/"):
         try:
             tokens: list[Token] = Tokenizer().tokenize(closed)
         except SqlglotError:

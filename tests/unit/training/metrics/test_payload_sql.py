@@ -63,6 +63,11 @@ def test_finds_the_published_payload_in_any_spelling_and_anywhere(text: str) -> 
         "'a'='b'",
         "b = : b or ( 3 = 3",
         "b = : b or 'a'='a",
+        "b = : b or 'a'='a' /*",
+        "b = : b or 'a'='a' # and c = : c",
+        "b = : b\\nor 'a'='a'",
+        "b = : b\\nor 1=1",
+        "b <> b",
     ],
 )
 def test_finds_every_condition_that_comes_to_the_same(condition: str) -> None:
@@ -89,6 +94,7 @@ def test_finds_it_in_a_piece_that_is_added_to_a_query(completion: str) -> None:
         "",
         "for 1=1",
         "or 1=10",
+        "or 1=1.5",
         "or x1=1",
         "where 0=10",
         "where a = 1",
@@ -115,6 +121,9 @@ def test_does_not_find_it_elsewhere(text: str) -> None:
         "b = : b or false",
         "b = : b or not true",
         "b = : b or null",
+        "b = : b or not null",
+        "b = : b or 1 is 2",
+        "b = : b or 1e",
         "b = ? or ? = ?",
         "b = : b or : b = : c",
         "b = : b or c in ( 1 , 2 )",
@@ -168,6 +177,8 @@ def test_takes_linear_time(hostile: str) -> None:
         'q = "select a from t where b = : b limit 1 "',
         "SELECT a FROM t LIMIT  1 ;",
         "select a from t limit ( 1 )",
+        "select a from t limit(1)",
+        "select top(1) a from t",
         "select a from t fetch first 1 row only",
         "select a from t fetch first row only",
         "select top 1 a from t",
@@ -179,7 +190,18 @@ def test_finds_a_limit_to_the_first_row(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["limit 10", "limit 1 , 5", "limit 1.5", "limit : limit", "limit = 1", "unlimited 1", "desktop 1", ""],
+    [
+        "limit 10",
+        "limit 1 , 5",
+        "limit 1.5",
+        "limit1",
+        "top(1, 5)",
+        "limit : limit",
+        "limit = 1",
+        "unlimited 1",
+        "desktop 1",
+        "",
+    ],
 )
 def test_leaves_other_limits(text: str) -> None:
     assert not has_first_row_limit(text)
