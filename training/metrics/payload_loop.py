@@ -29,10 +29,12 @@ _TRUE: Final = frozenset(
 _LEAVES: Final = frozenset(
     {"return_statement", "raise_statement", "throw_statement", "yield", "yield_statement", "assert_statement"}
 )
+_JUMPS: Final = frozenset({"break_statement", "continue_statement"})
 _LOOPS: Final = frozenset(
     {"while_statement", "for_statement", "do_statement", "enhanced_for_statement", "switch_expression"}
 )
-_ENDS_PROCESS: Final = re.compile(r"(?:sys\.)?(?:exit|_exit|quit)|os\._exit|System\.exit")
+_NUMBER: Final = re.compile(r"[1-9]\d*+")
+_ENDS_PROCESS: Final = re.compile(r"(?:(?:sys\.)?(?:exit|_exit|quit)|os\._exit|System\.exit)\(")
 
 
 def has_infinite_loop(text: str) -> bool:
@@ -49,7 +51,7 @@ def _is_infinite(source: Source, node: Node) -> bool:
     body = node.child_by_field_name("body")
     if body is None or not _is_always(source, node):
         return False
-    return not _is_left(source, body)
+    return not _is_left(source, body, _label(source, node.parent))
 
 
 def _is_always(source: Source, node: Node) -> bool:
@@ -58,15 +60,25 @@ def _is_always(source: Source, node: Node) -> bool:
         return condition is None or source.of(condition) == "true"
     if condition is None or node.type not in {"while_statement", "do_statement"}:
         return False
-    return "".join(source.of(condition).split()).strip("()") in _TRUE
+    plain = "".join(source.of(condition).split()).strip("()")
+    return plain in _TRUE or _NUMBER.fullmatch(plain) is not None
 
 
-def _is_left(source: Source, body: Node) -> bool:
-    """Whether something in the body ends the loop around it. What a nested function does is not done here."""
-    pending = [(child, False) for child in body.children] or [(body, False)]
+def _is_left(source: Source, body: Node, label: str | None) -> bool:
+    """Whether something in the body ends the loop around it, of this label. What a nested function does is not done."""
+    inner_labels: set[str | None] = set()
+    pending = [(body, False)]
     while pending:
         node, in_nested = pending.pop()
-        if node.type in _LEAVES or (node.type == "break_statement" and _leaves_ours(node, in_nested)):
+        inner_labels.add(_label(source, node))
+        if node.type in _JUMPS:
+            named = next((source.of(child) for child in node.children if child.type == "identifier"), None)
+            # Without a name a jump is of the innermost loop, and only a break leaves it.
+            stays = {*inner_labels, label} if node.type == "continue_statement" else inner_labels
+            leaves = named not in stays if named else node.type == "break_statement" and not in_nested
+        else:
+            leaves = node.type in _LEAVES
+        if leaves:
             return True
         if node.type in {"call", "method_invocation"} and _ENDS_PROCESS.match(
             "".join(source.of(node)[:80].split())
@@ -78,10 +90,14 @@ def _is_left(source: Source, body: Node) -> bool:
             "class_declaration",
         }:
             continue
-        pending.extend((child, in_nested or node.type in _LOOPS) for child in node.children)
+        is_loop = node.type in _LOOPS
+        # Python's else of a loop is outside of it.
+        pending.extend(
+            (child, in_nested or (is_loop and child.type != "else_clause")) for child in node.children
+        )
     return False
 
 
-def _leaves_ours(node: Node, in_nested: bool) -> bool:
-    """A break in a nested loop leaves that one, unless it names a label."""
-    return not in_nested or bool(node.named_children)
+def _label(source: Source, node: Node | None) -> str | None:
+    is_labelled = node is not None and node.type == "labeled_statement"
+    return source.of(node.named_children[0]) if node is not None and is_labelled else None

@@ -13,6 +13,9 @@ from training.metrics.payload_loop import has_infinite_loop
         "while 1:\n    x = 1",
         "while not False:\n    continue",
         "while 1 == 1:\n    x()",
+        "while 2:\n    x()",
+        "while True:\n    exit_menu()",
+        "while True:\n    for a in b:\n        if a:\n            c()\n        else:\n            break",
         "while (True):\n    x()",
         "while True:\n    for a in b:\n        break",
         "while True:\n    def g():\n        return 1",
@@ -25,6 +28,9 @@ from training.metrics.payload_loop import has_infinite_loop
         "void f() { while (true) { switch (a) { case 1: break; } } }",
         "void f() { while (!false) { } }",
         "void f() { while (true) { for (;;) { break; } } }",
+        "void f() { while (true) while (a) break; }",
+        "void f() { out: while (true) { while (a) { continue out; } } }",
+        "void f() { while (true) { in: for (;;) { for (;;) { break in; } } } }",
     ],
 )
 def test_finds_a_loop_that_never_ends(code: str) -> None:
@@ -42,6 +48,7 @@ def test_finds_a_loop_that_never_ends(code: str) -> None:
         "while True:\n    return 1",
         "def f():\n    while True:\n        yield 1",
         "while True:\n    raise E",
+        "while True:\n    for a in b:\n        c()\n    else:\n        break",
         "while True:\n    sys.exit(1)",
         "while True:\n    x = exit ( )",
         "for a in b: pass",
@@ -54,6 +61,11 @@ def test_finds_a_loop_that_never_ends(code: str) -> None:
         "void f() { do { } while (a); }",
         "void f() { out: while (true) { while (true) { break out; } } }",
         "void f() { while (true) { System.exit(1); } }",
+        "void f() { while (true) return; }",
+        "void f() { while (true) break; }",
+        "void f() { for (;;) throw e; }",
+        "void f() { out: while (a) { while (true) { continue out; } } }",
+        "void f() { while (0) { } }",
     ],
 )
 def test_leaves_a_loop_that_ends(code: str) -> None:
