@@ -15,8 +15,10 @@ from typing import Final
 _LEXEME: Final = re.compile(
     r'(?P<string>"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*+(?:\'\'\')?'
     r'|"(?:[^"\\\n]|\\.)*+"?|\'(?:[^\'\\\n]|\\.)*+\'?)'
-    r"|(?P<comment>\#[^\n]*+)|(?P<word>\w++)|(?P<sign>[^\s\w])",
-    re.DOTALL,
+    # Two slashes are Java's comment where they begin a line or follow a statement; elsewhere Python divides by them.
+    r"|(?P<comment>\#[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|(?:^|(?<=[;{}]))[ \t]*+//[^\n]*+)"
+    r"|(?P<word>\w++)|(?P<sign>[^\s\w])",
+    re.DOTALL | re.MULTILINE,
 )
 _LIKELY: Final = re.compile(
     r"\b(?:shell|eval|exec|system|popen|md5|sha1|verify|CERT_NONE|_create_unverified_context|check_hostname"
@@ -28,10 +30,20 @@ _NAMES: Final = frozenset(
 )
 _SETTINGS: Final = frozenset({("shell", "True"), ("verify", "False"), ("check_hostname", "False")})
 _OWNED_CALLS: Final = frozenset(
-    {("os", "system"), ("os", "popen"), ("hashlib", "md5"), ("hashlib", "sha1"), (")", "exec")}
+    {
+        ("os", "system"),
+        ("os", "popen"),
+        ("hashlib", "md5"),
+        ("hashlib", "sha1"),
+        ("builtins", "eval"),
+        ("builtins", "exec"),
+    }
 )
+_OF_RUNTIME: Final = ["getRuntime", "(", ")", "."]
 _BARE_CALLS: Final = frozenset({"eval", "exec", "md5", "sha1"})
 _WEAK_HASHES: Final = frozenset({"md5", "sha1", "sha-1", "sha"})
+_MAX_PARAMETERS: Final = 64
+"""Lexemes between a definition's brackets."""
 
 
 def has_insecure_call(text: str) -> bool:
@@ -53,9 +65,22 @@ def _is_insecure(lexemes: Sequence[str], at: int) -> bool:
         return False
     owner = lexemes[at - 2] if at >= 2 and lexemes[at - 1] == "." else None
     if owner is None:
-        is_defined = at >= 1 and lexemes[at - 1] in {"def", "void"}
-        return word in _BARE_CALLS and not is_defined
+        return word in _BARE_CALLS and not _is_defined(lexemes, at)
+    if word == "exec" and lexemes[max(0, at - 4) : at] == _OF_RUNTIME:
+        return True
     return (owner, word) in _OWNED_CALLS or _names_weak_hash(owner, word, following)
+
+
+def _is_defined(lexemes: Sequence[str], at: int) -> bool:
+    """Whether a name before a bracket is that of a new function: Java's has a body behind its parameters."""
+    if at >= 1 and lexemes[at - 1] in {"def", "void"}:
+        return True
+    depth = 0
+    for behind in range(at + 1, min(len(lexemes) - 1, at + _MAX_PARAMETERS)):
+        depth += (lexemes[behind] == "(") - (lexemes[behind] == ")")
+        if depth == 0:
+            return lexemes[behind + 1] in {"{", "throws"}
+    return False
 
 
 def _names_weak_hash(owner: str, word: str, following: Sequence[str]) -> bool:

@@ -30,6 +30,13 @@ from training.metrics.payload_call import has_insecure_call
         "Runtime . getRuntime ( ) . exec ( cmd ) ;",
         "builder.setSSLHostnameVerifier(NoopHostnameVerifier.INSTANCE)",
         "( broken ( eval ( x",
+        "builtins.eval(x)",
+        "y = x // eval(text)",
+        "y = x // 2\nz = eval(text)",
+        "int f ( ) { // runs it\n return eval ( x ) ; }",
+        "int f() { /* runs it */ return eval(x); }",
+        "if ( eval ( x ) ) { }",
+        "def f(a, /, *b): return eval(a)",
     ],
 )
 def test_finds_an_insecure_call(code: str) -> None:
@@ -57,6 +64,14 @@ def test_finds_an_insecure_call(code: str) -> None:
         "cursor . exec ( query )",
         "def eval(x): pass",
         "void exec ( String x ) { }",
+        "public static String md5 ( String s ) { return s ; }",
+        "byte[] md5(byte[] b, int n) throws E { return b; }",
+        "int f ( ) { // eval ( x )\n return 1 ; }",
+        "// eval(x)\nint f() { return 1; }",
+        "int a; //md5(x)",
+        "/** Like eval(x).\n * Uses md5(x) */\nint f() { return 1; }",
+        "/* eval(x)",
+        "sys.exit(Application(sys.argv).exec())",
         "eval",
         "platform.system()",
         '"""os.system(x)"""',
@@ -76,6 +91,9 @@ def test_leaves_what_only_looks_like_one(code: str) -> None:
         "shell = " * 100_000,
         "eval '" + "\\" * 500_000,
         "eval . " * 100_000,
+        "/* eval" * 100_000,
+        "eval" + " \t" * 400_000 + "/",
+        ";" + " \t" * 400_000,
     ],
 )
 def test_takes_linear_time(hostile: str) -> None:
