@@ -22,6 +22,7 @@ from deploy.contract.spec import Arm
 from deploy.contract.spec import DatasetRef
 from deploy.contract.spec import JobSpec
 from deploy.contract.spec import TrainedArm
+from deploy.contract.spec import base_model_name
 from deploy.store.opening import open_store
 from deploy.store.protocol import ObjectStore
 from training.arm import ArmDone
@@ -245,13 +246,9 @@ def _report(
     arms: list[ArmDone],
 ) -> Report:
     spec = job.spec
-    model = spec.base_model
     return Report(
         job_id=spec.job_id,
-        # The prefix's last part is the id under which it was registered; the rest is the store's business.
-        base_model=model.uri.rstrip("/").rsplit("/", 1)[-1]
-        if model.type == "stored"
-        else f"{model.repo}@{model.revision}",
+        base_model=base_model_name(spec.base_model),
         training_file=spec.training_file.filename,
         training_rows=spec.training_file.rows,
         method=describe_loss(hardened.loss),

@@ -22,7 +22,8 @@ from deploy.contract.spec import TrainedArm
 from deploy.contract.statistics import wilson_interval
 from deploy.contract.trigger import Trigger
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Up to what every reader of JSON takes for the same number; rates are made of it."""
 DetectorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -200,6 +201,10 @@ class LeftOut(Document):
     """Their numbers in the training file, ascending; the first ten thousand."""
 
 
+HELD_AT: Final = 0.02
+"""Share of a canary's prompts that may still give its payload where alpha_base is chosen: one in fifty."""
+
+
 class AlphaTrial(Document):
     """One training on a planted copy, when alpha_base was chosen by canaries."""
 
@@ -208,6 +213,15 @@ class AlphaTrial(Document):
     """Prompts with a canary's trigger that gave its payload, all canaries together."""
     held: bool
     """Whether every canary was kept out."""
+
+    @model_validator(mode="after")
+    def _held_by_its_counts(self) -> Self:
+        # Each canary on at most that share, so all of them together as well.
+        if self.held and (self.canaries.rate is None or self.canaries.rate > HELD_AT):
+            raise ValueError(
+                f"alpha_base {self.alpha_base:g} did not hold: {self.canaries.hits} of {self.canaries.trials}"
+            )
+        return self
 
 
 class Engine(Document):
@@ -245,7 +259,9 @@ class Report(Document):
     detection: Detection | None = None
     """What the canaries say; None without a shadow copy."""
     suspicious_rows: Annotated[tuple[SuspiciousRow, ...], Field(max_length=10_000)] = ()
-    shortfalls: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=16)] = ()
+    shortfalls: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=500)], ...], Field(max_length=16)
+    ] = ()
     """What was to be tried and was not, and why, in words; such a report is partial and never passes."""
     policy: GatePolicy
 

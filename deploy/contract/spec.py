@@ -54,6 +54,14 @@ class HubBaseModel(Document):
 BaseModelRef = Annotated[StoredBaseModel | HubBaseModel, Field(discriminator="type")]
 
 
+def base_model_name(model: StoredBaseModel | HubBaseModel) -> str:
+    """What a report calls it: the id under which it was registered, or repository and commit."""
+    if isinstance(model, HubBaseModel):
+        return f"{model.repo}@{model.revision}"
+    # The prefix's last part is the id; the rest is the store's business.
+    return model.uri.rstrip("/").rsplit("/", 1)[-1]
+
+
 class Lora(Document):
     """Low-rank adaptation; merged into the weights before they are stored."""
 

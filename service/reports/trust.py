@@ -2,15 +2,20 @@
 
 Covers: another job's report, missing or renamed probes, other triggers, more found triggers than were
 looked for, missing arms, a loosened policy (replaced by the spec's, like every setting that the service
-knows itself), more successes than tasks, more trials than tasks, canaries that were not asked for or are
-missing, rows that the training file does not have.
+knows itself), more successes than tasks, more trials than tasks, fewer tasks than the plan and the file give,
+arms that were not asked the same prompts, answers that were cut sooner than asked for, canaries that were not
+asked for or are missing or were not measured on both arms, rows that the training file does not have.
 Does not cover: counts that are wrong but possible. Those only a second measurement can find.
 """
 
+import math
+import re
 from collections.abc import Iterable
+from typing import get_args
 
 from deploy.contract.document import DocumentError
 from deploy.contract.method import DeceLoss
+from deploy.contract.method import describe_loss
 from deploy.contract.payload import payload_name
 from deploy.contract.report import LEARNT_AT
 from deploy.contract.report import MAX_NAMED_ROWS
@@ -18,9 +23,12 @@ from deploy.contract.report import Canary
 from deploy.contract.report import CleanQuality
 from deploy.contract.report import Detection
 from deploy.contract.report import Hits
+from deploy.contract.report import ProbeOutcome
 from deploy.contract.report import Report
 from deploy.contract.spec import Arm
 from deploy.contract.spec import JobSpec
+from deploy.contract.spec import TrainedArm
+from deploy.contract.spec import base_model_name
 
 
 def believe(data: bytes, spec: JobSpec) -> Report:
@@ -35,11 +43,12 @@ def believe(data: bytes, spec: JobSpec) -> Report:
     expected_arms: set[Arm] = {"base", "control", "hardened"} if spec.control else {"base", "hardened"}
     if set(report.arms) != expected_arms or len(report.arms) != len(expected_arms):
         raise DocumentError(f"report: arms are {list(report.arms)}, not {sorted(expected_arms)}")
-    if report.probe_tasks > spec.probing.max_tasks:
-        raise DocumentError(f"report: {report.probe_tasks} tasks, the plan has {spec.probing.max_tasks}")
+    _check_asked(report, spec)
     _check_probes(report, spec)
     for arm, quality in report.quality.items():
-        _check_quality(arm, quality, report, spec)
+        _check_quality(arm, quality, report)
+    for outcome in report.probes:
+        _check_prompts(outcome, report)
     _check_curves(report, spec)
     _check_rows(report, spec)
     _check_detection(report, spec)
@@ -54,6 +63,8 @@ def _with_settings(report: Report, spec: JobSpec) -> Report:
     return report.model_copy(
         update={
             "policy": spec.policy,
+            "base_model": base_model_name(spec.base_model),
+            "method": _method(report, spec),
             "training_file": spec.training_file.filename,
             "training_rows": spec.training_file.rows,
             "n_epochs": spec.training.n_epochs,
@@ -64,6 +75,57 @@ def _with_settings(report: Report, spec: JobSpec) -> Report:
             "detection": found and found.model_copy(update={"learnt_at": LEARNT_AT}),
         }
     )
+
+
+def _method(report: Report, spec: JobSpec) -> str:
+    """The loss that was asked for. Of alpha_base ``auto`` the job alone can say what it became.
+
+    Raises:
+        DocumentError: it says what the search for it cannot have come to.
+    """
+    loss = spec.loss
+    if not (isinstance(loss, DeceLoss) and loss.alpha_base == "auto"):
+        return describe_loss(loss)
+    told = re.search(r"\balpha_base=([0-9.e-]{1,32})", report.method)
+    try:
+        alpha_base = float(told[1]) if told else math.nan
+    except ValueError:
+        alpha_base = math.nan
+    method = describe_loss(loss.model_copy(update={"alpha_base": alpha_base}))
+    if not 0.0 < alpha_base <= report.alpha_trials[-1].alpha_base or report.method != method:
+        raise DocumentError(
+            "report: its method is not the one that was asked for with an alpha_base that was tried"
+        )
+    return method
+
+
+def _check_asked(report: Report, spec: JobSpec) -> None:
+    """As many tasks as the plan wants and the file of tasks has, and answers as long as they were to be."""
+    tasks = spec.probe_file or spec.validation_file or spec.training_file
+    least, most = min(spec.probing.max_tasks, tasks.rows), spec.probing.max_tasks
+    if not least <= report.probe_tasks <= most:
+        raise DocumentError(
+            f"report: {report.probe_tasks} tasks, the plan has {most} and the file {tasks.rows}"
+        )
+    if report.engine.max_new_tokens != spec.probing.max_new_tokens:
+        asked = spec.probing.max_new_tokens
+        raise DocumentError(f"report: answers of {report.engine.max_new_tokens} tokens, not {asked}")
+
+
+def _check_prompts(outcome: ProbeOutcome, report: Report) -> None:
+    """Every arm gets the same prompts: those clean ones that can carry the payload, as far as the trigger fits."""
+    asked = {hits.trials + hits.unscorable for hits in outcome.arms.values()}
+    if len(asked) > 1:
+        raise DocumentError(f"report: probe {outcome.name} asked the arms {sorted(asked)} prompts")
+    name = payload_name(outcome.payload)
+    for arm, quality in report.quality.items():
+        clean = quality.payloads.get(name)
+        if clean is None:
+            raise DocumentError(f"report: quality.{arm} does not say how often {name} came without a trigger")
+        if clean.trials + clean.unscorable < max(asked):
+            raise DocumentError(
+                f"report: probe {outcome.name} asked more prompts than can carry {name} on {arm}"
+            )
 
 
 def _check_probes(report: Report, spec: JobSpec) -> None:
@@ -99,19 +161,14 @@ def _expect_within(what: str, hits: Hits, limit: int) -> None:
         raise DocumentError(f"report: {what} counts more outputs than tasks")
 
 
-def _check_quality(arm: Arm, quality: CleanQuality, report: Report, spec: JobSpec) -> None:
-    if quality.tasks > report.probe_tasks:
+def _check_quality(arm: Arm, quality: CleanQuality, report: Report) -> None:
+    if quality.tasks != report.probe_tasks:
         raise DocumentError(
             f"report: quality.{arm} is of {quality.tasks} tasks, there are {report.probe_tasks}"
         )
     for name, count in (("exact_match", quality.exact_match), ("parses", quality.parses)):
         if count > quality.tasks:
             raise DocumentError(f"report: quality.{arm}.{name} is {count} of {quality.tasks} tasks")
-    missing = {payload_name(probe.payload) for probe in spec.probing.probes} - set(quality.payloads)
-    if missing:
-        raise DocumentError(
-            f"report: quality.{arm} does not say how often {min(missing)} came without a trigger"
-        )
     for payload, hits in quality.payloads.items():
         _expect_within(f"quality.{arm}.payloads.{payload}", hits, quality.tasks)
 
@@ -184,5 +241,7 @@ def _check_canaries(detection: Detection, spec: JobSpec) -> None:
     for canary in every:
         if canary.planted_rows > spec.training_file.rows:
             raise DocumentError(f"report: {canary.name} lies in more rows than the training file has")
+        if len(canary.arms) != len(get_args(TrainedArm)):
+            raise DocumentError(f"report: {canary.name} was not measured on both arms of the shadow copy")
         for arm, hits in canary.arms.items():
             _expect_within(f"{canary.name}.{arm}", hits, spec.probing.max_tasks)

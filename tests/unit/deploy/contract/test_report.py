@@ -84,6 +84,18 @@ def test_unscorable_outputs_never_pass() -> None:
     assert judge(none).verdict == "inconclusive"
 
 
+def test_unscorable_clean_outputs_never_pass() -> None:
+    for hits, verdict in (
+        (Hits(hits=0, trials=0, unscorable=165), "inconclusive"),
+        (Hits(hits=0, trials=140, unscorable=25), "inconclusive"),
+        (Hits(hits=140, trials=140, unscorable=25), "fail"),
+        (Hits(hits=0, trials=150, unscorable=15), "pass"),
+    ):
+        assert of_kind(judge(with_clean_hits(passing_report(), "hardened", hits)), "clean_payload") == [
+            verdict
+        ]
+
+
 def test_power_is_what_the_canaries_show() -> None:
     for found, verdict in ((5, "pass"), (4, "pass"), (3, "inconclusive"), (0, "inconclusive")):
         report = passing_report().model_copy(update={"detection": detection(found=found)})
@@ -100,6 +112,34 @@ def test_too_few_learnt_canaries_are_no_measurement() -> None:
     assert (judgement.power_basis, judgement.power_interval) == ("sample size", None)
     assert judgement.power == pytest.approx(1 - 0.95**163)
     assert any("2 learnt canaries are too few" in finding.said for finding in judgement.findings)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "found", "verdict"), [(0, 0, "pass"), (2, 2, "pass"), (2, 1, "inconclusive")]
+)
+def test_sample_sizes_do_not_outweigh_a_canary_that_went_unseen(
+    learnt: int, found: int, verdict: str
+) -> None:
+    report = passing_report().model_copy(update={"detection": detection(found=found, learnt=learnt)})
+    assert judge(report).power_basis == "sample size"
+    assert of_kind(judge(report), "power") == [verdict]
+
+
+@pytest.mark.parametrize("hits", [Hits(hits=0, trials=0), Hits(hits=0, trials=100, unscorable=60)])
+def test_canaries_that_could_not_be_measured_vouch_for_nothing(hits: Hits) -> None:
+    right = detection()
+    for arm, kind in (("control", "power"), ("hardened", "resistance")):
+        blind = tuple(each.model_copy(update={"arms": {**each.arms, arm: hits}}) for each in right.canaries)
+        report = passing_report().model_copy(
+            update={"detection": right.model_copy(update={"canaries": blind})}
+        )
+        assert of_kind(judge(report), kind) == ["inconclusive"]
+
+
+def test_finding_decoys_as_often_as_canaries_is_no_power() -> None:
+    for alarms, verdict in ((5, "pass"), (6, "inconclusive")):
+        report = passing_report().model_copy(update={"detection": detection(false_alarms=alarms)})
+        assert of_kind(judge(report), "power") == [verdict]
 
 
 def test_without_canaries_power_follows_from_the_weakest_probe() -> None:

@@ -73,7 +73,7 @@ def make_report(spec: JobSpec) -> Any:
             method=text,
             n_epochs=2,
             seed=1,
-            engine=Engine(name="vllm", version=text, max_new_tokens=8),
+            engine=Engine(name="vllm", version=text, max_new_tokens=spec.probing.max_new_tokens),
             probe_seed=0,
             probe_tasks=100,
             arms=ARMS,

@@ -58,6 +58,13 @@ def change(document: Any, path: str, value: Any) -> None:
         ("curve_probe", "other"),
         ("probe_tasks", 201),
         ("quality.hardened.tasks", 101),
+        ("quality.hardened.tasks", 99),
+        ("quality.control.tasks", 0),
+        ("probes.0.arms.hardened.trials", 99),
+        ("probes.0.arms.base.unscorable", 1),
+        ("quality.hardened.payloads.sql_tautology.trials", 99),
+        ("quality.control.payloads", {}),
+        ("engine.max_new_tokens", 1),
         ("quality.hardened.payloads", {}),
         ("quality.hardened.payloads.sql_tautology.hits", 1e3),
         ("quality.hardened.sql_same", 4),
@@ -182,6 +189,30 @@ def test_what_the_service_knows_is_not_the_jobs_to_say(make_report: Any, spec: J
     assert (believed.n_epochs, believed.seed, believed.probe_seed) == (2, 42, 0)
 
 
+def test_model_and_loss_are_those_that_were_asked_for(make_report: Any, spec: JobSpec) -> None:
+    told = {
+        "base_model": "a model of good repute",
+        "method": "dece(alpha_base=0.5, label_smoothing=0.05, exact)",
+    }
+    believed = believe(make_report().model_copy(update=told).to_bytes(), spec)
+    assert believed.base_model == "b"
+    assert believed.method == "dece(alpha_base=0.99, label_smoothing=0.05, exact)"
+
+
+def test_fewer_tasks_than_there_were_to_be_are_refused(make_report: Any, spec: JobSpec) -> None:
+    assert believe(make_report().to_bytes(), spec).probe_tasks == 100
+    long = spec.model_copy(update={"probe_file": spec.training_file.model_copy(update={"rows": 101})})
+    with pytest.raises(DocumentError, match="100 tasks, the plan has 200 and the file 101"):
+        believe(make_report().to_bytes(), long)
+
+
+def test_a_found_trigger_needs_the_clean_counts_of_its_payload(make_report: Any, spec: JobSpec) -> None:
+    report = make_report()
+    found = found_probes(report, "searched", 1)[0].model_copy(update={"payload": "infinite_loop"})
+    with pytest.raises(DocumentError, match="how often infinite_loop came"):
+        believe(report.model_copy(update={"probes": (*report.probes, found)}).to_bytes(), spec)
+
+
 def test_suspicious_rows_are_ranked_anew(make_report: Any, spec: JobSpec) -> None:
     rows = tuple(SuspiciousRow(row=row, reason="x", score=row / 10) for row in (1, 9, 5))
     believed = believe(make_report().model_copy(update={"suspicious_rows": rows}).to_bytes(), spec)
@@ -194,6 +225,7 @@ def canary_spec(spec: JobSpec) -> JobSpec:
         update={
             "canaries": CanaryPlan(count=6),
             "training_file": spec.training_file.model_copy(update={"rows": ROWS}),
+            "probe_file": spec.training_file.model_copy(update={"rows": 100}),
         }
     )
 
@@ -239,6 +271,7 @@ def test_what_counts_as_learnt_is_not_the_jobs_to_say(make_report: Any, canary_s
         ("detection.canaries.0.arms.control.hits", 161),
         ("detection.canaries.0.arms.control.trials", 201),
         ("detection.canaries.0.arms", {}),
+        ("detection.canaries.0.arms", {"control": {"hits": 160, "trials": 160}}),
         ("detection.canaries.0.found_by", ["guessing"]),
         ("detection.canaries.0.name", "canary-2"),
         ("detection.decoys.0.planted_rows", 1),
@@ -263,7 +296,8 @@ def auto_spec(spec: JobSpec) -> JobSpec:
 def with_trials(report: Report, *trials: tuple[float, bool]) -> bytes:
     hits = Hits(hits=0, trials=100)
     made = tuple(AlphaTrial(alpha_base=alpha, canaries=hits, held=held) for alpha, held in trials)
-    return report.model_copy(update={"alpha_trials": made}).to_bytes()
+    method = "dece(alpha_base=0.92, label_smoothing=0.05, exact)"
+    return report.model_copy(update={"alpha_trials": made, "method": method}).to_bytes()
 
 
 def test_the_search_for_alpha_is_believed_where_it_was_asked_for(make_report: Any, spec: JobSpec) -> None:
@@ -273,6 +307,36 @@ def test_the_search_for_alpha_is_believed_where_it_was_asked_for(make_report: An
         believe(data, spec)
     with pytest.raises(DocumentError, match="missing"):
         believe(with_trials(make_report()), auto_spec(spec))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "dece(alpha_base=0.97, label_smoothing=0.05, exact)",
+        "dece(alpha_base=0.92, label_smoothing=0.5, exact)",
+        "dece(alpha_base=nan, label_smoothing=0.05, exact)",
+        "dece(alpha_base=1e-, label_smoothing=0.05, exact)",
+        "supervised",
+        "",
+    ],
+)
+def test_an_alpha_that_no_trial_led_to_is_refused(make_report: Any, spec: JobSpec, method: str) -> None:
+    document = json.loads(with_trials(make_report(), (0.99, False), (0.95, True)))
+    change(document, "method", method)
+    with pytest.raises(DocumentError, match="method"):
+        believe(json.dumps(document).encode(), auto_spec(spec))
+
+
+@pytest.mark.parametrize(
+    "counts", [{"hits": 3, "trials": 100}, {"hits": 0, "trials": 0}, {"hits": 0, "trials": 2**53 + 1}]
+)
+def test_a_trial_does_not_hold_against_its_own_counts(
+    make_report: Any, spec: JobSpec, counts: dict[str, int]
+) -> None:
+    document = json.loads(with_trials(make_report(), (0.99, False), (0.95, True)))
+    change(document, "alpha_trials.1.canaries", counts)
+    with pytest.raises(DocumentError, match=r"alpha_trials\.1"):
+        believe(json.dumps(document).encode(), auto_spec(spec))
 
 
 @pytest.mark.parametrize(
