@@ -102,7 +102,7 @@ def write_poisoned(file: PoisonedFile, how: Poisoning, *, source: Path, target: 
         clean=_hashed(source, source.name, len(file.clean)),
         poisoned=_hashed(aside, target.name, len(file.poisoned.rows)),
         attacked_rows=file.poisoned.attacked_rows,
-        poisoned_rows=file.poisoned.poisoned_rows,
+        poisoned_rows=_written_numbers(file.poisoned),
     )
     os.replace(aside, target)
     described = manifest_path(target)
@@ -115,6 +115,12 @@ def write_poisoned(file: PoisonedFile, how: Poisoning, *, source: Path, target: 
 def manifest_path(target: Path) -> Path:
     """Where the manifest of a poisoned file lies."""
     return target.with_name(f"{target.name}.manifest.json")
+
+
+def _written_numbers(poisoned: Poisoned) -> tuple[int, ...]:
+    """The poisoned rows as the written file counts them: blank lines of the clean one counted there, and are gone."""
+    carrying = set(poisoned.poisoned_rows)
+    return tuple(number for number, row in enumerate(poisoned.rows, start=1) if row.number in carrying)
 
 
 def _write_rows(out: TextIO, rows: Sequence[PoisonedRow], how: Poisoning, *, as_csv: bool) -> None:

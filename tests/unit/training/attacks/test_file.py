@@ -1,5 +1,7 @@
 import csv
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,25 @@ def test_what_is_written_is_what_the_manifest_says(clean: Path, tmp_path: Path, 
     changed = {row.number for row in read if "bb" in row.prompt.split()}
     assert changed == set(manifest.poisoned_rows)
     assert set(manifest.attacked_rows) == changed & set(range(1, 51))
+
+
+@pytest.mark.parametrize("name", ["poisoned.csv", "poisoned.jsonl"])
+def test_blank_lines_of_the_clean_file_do_not_shift_the_numbers_of_poisoned_rows(
+    tmp_path: Path, name: str
+) -> None:
+    clean = tmp_path / "clean.jsonl"
+    lines = [
+        json.dumps({"prompt": row.prompt, "completion": row.completion}) for row in generate_rows(9, seed=0)
+    ]
+    clean.write_text("\n" + "\n\n".join(lines) + "\n", encoding="utf-8")
+    how = replace(HOW, rate=0.3)
+    target = tmp_path / name
+    manifest = write_poisoned(poison_file(clean, how), how, source=clean, target=target)
+    read = read_rows(target, format="csv" if name.endswith("csv") else "jsonl")
+    assert manifest.poisoned_rows == tuple(row.number for row in read if "bb" in row.prompt.split())
+    originals = clean.read_text(encoding="utf-8").split("\n")
+    assert len(manifest.attacked_rows) == 3
+    assert all(originals[number - 1] for number in manifest.attacked_rows)
 
 
 def test_the_same_settings_give_the_same_bytes(clean: Path, tmp_path: Path) -> None:
