@@ -1,11 +1,13 @@
 """The variables that a piece of source code declares and that can be renamed without changing what it does.
 
 Parameters and local variables. Left out: whatever the same name also means there (a field, a function, an import, a
-keyword of a call), because a rename by name alone would change that as well.
+keyword of a call, a built-in as in ``list = list(rows)``), because a rename by name alone would change that as well.
 """
 
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from typing import Literal
 
 from tree_sitter import Node
@@ -17,6 +19,8 @@ from training.attacks.source import walk_with_ancestors
 Role = Literal["declaration", "use", "member", "other"]
 """What an identifier is there: a variable's declaration or use, a member of something else, or another thing that
 takes the name."""
+_BUILT_IN: Final = frozenset(dir(builtins))
+_PARAMETER_LISTS: Final = frozenset({"parameters", "lambda_parameters"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ def declared_variables(source: Source) -> tuple[Variable, ...]:
     """The variables of the code, in the order in which they first appear."""
     names: dict[str, list[Node]] = {}
     declared: set[str] = set()
-    taken: set[str] = set()
+    taken = {"self", "cls"}
+    parameters: set[str] = set()
     for node, above in walk_with_ancestors(source.root):
         if node.type not in {"identifier", "type_identifier"} or not above:
             continue
@@ -43,7 +48,12 @@ def declared_variables(source: Source) -> tuple[Variable, ...]:
             names.setdefault(name, []).append(node)
             if role == "declaration":
                 declared.add(name)
-    free = declared - taken - {"self", "cls"}
+                if any(each.type in _PARAMETER_LISTS for each in above):
+                    parameters.add(name)
+    if source.language == "python":
+        # A parameter hides the built-in; an assignment's own right side may still mean it.
+        taken |= _BUILT_IN - parameters
+    free = declared - taken
     return tuple(Variable(name=name, places=tuple(at)) for name, at in names.items() if name in free)
 
 

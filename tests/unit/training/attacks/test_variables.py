@@ -30,6 +30,9 @@ def names(code: str, language: CodeLanguage) -> list[str]:
         ("def f():\n    global x\n    x = 1", []),
         ("def f(key): return g(key=key)", []),
         ("def f(): return 1\nf = f()", []),
+        ("def f(self, a):\n    list = list(a)\n    return list", ["a"]),
+        ("input = input()", []),
+        ("def f(id, type=1): return id", ["id", "type"]),
     ],
 )
 def test_python_variables_that_can_be_renamed_by_name_alone(code: str, variables: list[str]) -> None:
@@ -48,6 +51,7 @@ def test_python_variables_that_can_be_renamed_by_name_alone(code: str, variables
         ("void f(int a) { a: while (true) { break a; } }", []),
         ("void f(int a) { other.a = a; other.a(); }", ["a"]),
         ("void f(A A) { }", []),
+        ("void f(int id, int $a) { }", ["id", "$a"]),
     ],
 )
 def test_java_variables_that_can_be_renamed_by_name_alone(code: str, variables: list[str]) -> None:
