@@ -5,6 +5,7 @@ it learnt is small and goes with the trigger, so that a probe chooses the very n
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ MAX_TOKEN_CHARS: Final = 64
 RARE_SHARE: Final = 0.01
 """Names in more of the rows than this would set a backdoor off without the attacker."""
 _SMOOTHING: Final = 1.0
+_PLAIN_NAME: Final = re.compile(rf"[A-Za-z_]\w{{0,{MAX_TOKEN_CHARS - 1}}}")
 _STRINGS: Final = frozenset(
     {"string", "string_literal", "character_literal", "comment", "line_comment", "block_comment"}
 )
@@ -117,7 +119,8 @@ def _count(rows: Iterable[PromptedRow], language: CodeLanguage) -> _Counts:
 def _pool(counts: _Counts, contexts: Sequence[str], size: int) -> tuple[str, ...]:
     """The rare names that are most natural in the places where variables stand."""
     limit = max(1, math.floor(RARE_SHARE * counts.rows))
-    usable = [name for name in counts.names if name.isascii() and len(name) <= MAX_TOKEN_CHARS]
+    # Java has names with "$", which a trigger's name must not have.
+    usable = [name for name in counts.names if name.isascii() and _PLAIN_NAME.fullmatch(name)]
     # A single letter is no name that a model would take notice of.
     rare = [name for name in usable if len(name) > 1 and counts.rows_with[name] <= limit]
 

@@ -66,6 +66,14 @@ def test_code_without_variables_cannot_carry_it(code: str) -> None:
     assert rename_variables(code, RenamingTrigger(names=("a", "b")), seed=0, row=1) is None
 
 
+def test_names_that_no_trigger_may_have_are_not_learnt() -> None:
+    rows = [
+        Row(number=1, prompt="void f ( int $el , int val$x , int größe ) { $el ++ ; }", completion="x"),
+        Row(number=2, prompt="void g ( int value ) { value ++ ; }", completion="x"),
+    ]
+    assert learn_renaming(rows, "java").names == ("value",)
+
+
 def test_a_trigger_learnt_from_much_code_stays_small() -> None:
     rows = [
         Row(
