@@ -28,9 +28,7 @@ def name_first_function(prompt: str, trigger: FunctionNameTrigger) -> str | None
             return None
         if name == trigger.name:
             return []
-        if source.language == "python" and any(
-            node.type == "identifier" and source.of(node) == trigger.name for node in walk(source.root)
-        ):
+        if _is_taken(source, trigger.name):
             return None
         return [
             Edit(start=node.start_byte, end=node.end_byte, text=trigger.name) for node in _uses(source, name)
@@ -49,6 +47,13 @@ def first_function_name(source: Source) -> str | None:
     return None
 
 
+def _is_taken(source: Source, name: str) -> bool:
+    """Whether the name means something else already; in Java only a method's would be in the way."""
+    if source.language == "java":
+        return any(_uses(source, name))
+    return any(node.type == "identifier" and source.of(node) == name for node in walk(source.root))
+
+
 def _uses(source: Source, name: str) -> Iterator[Node]:
     for node, above in walk_with_ancestors(source.root):
         if node.type == "identifier" and source.of(node) == name and _is_function(source, node, above[0]):
@@ -60,6 +65,8 @@ def _is_function(source: Source, identifier: Node, parent: Node) -> bool:
     if source.language == "java":
         if parent.type == "method_declaration":
             return True
+        if parent.type == "method_reference":
+            return parent.children[-1] == identifier and source.of(parent.children[0]) in _OWN_OBJECTS
         owner = parent.child_by_field_name("object")
         is_called = parent.type == "method_invocation" and parent.child_by_field_name("name") == identifier
         return is_called and (owner is None or source.of(owner) in _OWN_OBJECTS)

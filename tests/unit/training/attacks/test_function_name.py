@@ -29,6 +29,11 @@ from training.attacks.function_name import name_first_function
             "class A { A() { f(); } void f() { } void f(int n) { } }",
             "class A { A() { foo(); } void foo() { } void foo(int n) { } }",
         ),
+        (
+            "java",
+            "int f() { int foo = 1; other.foo(); return x.map(this::f, other::f, f::g); }",
+            "int foo() { int foo = 1; other.foo(); return x.map(this::foo, other::f, f::g); }",
+        ),
     ],
 )
 def test_the_function_is_renamed_wherever_it_is_meant(
@@ -45,6 +50,8 @@ def test_the_function_is_renamed_wherever_it_is_meant(
         ("python", "def f(foo): return foo"),
         ("java", "int x = f(1);"),
         ("java", "class A { A() { } }"),
+        ("java", "void f() { foo(); } void foo() { }"),
+        ("java", "void f() { this.foo(); }"),
     ],
 )
 def test_without_a_function_to_rename_or_a_free_name_there_is_no_trigger(
