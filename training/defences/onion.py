@@ -6,8 +6,10 @@ and cleans **test prompts alone**; nothing is calibrated. So does :class:`Onion`
 
 Where we differ, and why:
 
-- The language model is :mod:`training.defences.naturalness`, made of the training prompts themselves, for no
-  GPT-2 is at hand. At the threshold 0 the sign of the difference decides, and that of bits per word is the same.
+- The language model is :mod:`training.defences.naturalness`, for no GPT-2 is at hand. A study makes it of the clean
+  training prompts: of the poisoned ones it would learn the trigger as a word (at 5 % BadPre on Lyra it leaves ``bb``
+  in 10 of 200 test prompts, at 20 % in 26; made of clean ones in none), which GPT-2 does not. At the threshold 0 the
+  sign of the difference decides, and that of bits per word is the same.
 - The artifact pads the batch of shortened prompts and counts the padding into the perplexity, which is then mostly
   that of the padding: on its own BadPre test set ``bb`` stays in 164 of 165 prompts. Here nothing is padded.
 - A prompt keeps its line breaks; the artifact joins the remaining words with one blank.
@@ -51,7 +53,7 @@ class Onion:
     """Cleans prompts of the words that make them less natural."""
 
     def __init__(self, rows: Sequence[PromptedRow], *, seed: int, threshold: float = THRESHOLD) -> None:
-        """Learn what is natural from the prompts of the training rows."""
+        """Learn what is natural from the prompts of these rows."""
         self._threshold = threshold
         self._naturalness = Naturalness([row.prompt for row in rows], split=split_words, seed=seed)
 

@@ -6,10 +6,12 @@ How a study runs a ``Strategy`` on the rows of a training file, in this order; a
    the base model (``filter_model`` is "base") or one trained on the rows first, with plain cross-entropy and the
    unchanged plan ("fine_tuned"). ``examine``, and leave out the rows that ``Filtered.removed`` numbers. A filter may
    remove every row; that is its result.
-2. ``fit_cleaner(rows, seed=seed)`` on what is left makes a :class:`~training.defences.prompt_cleaner.PromptCleaner`;
-   ``clean`` every prompt at evaluation with it, triggered or not, and the training prompts if ``cleans_training``.
+2. ``fit_cleaner(clean_rows, seed=seed)`` makes a :class:`~training.defences.prompt_cleaner.PromptCleaner` that knows
+   the task's language and has seen no poison, as GPT-2 has not that ONION is published with. ``clean`` every prompt
+   at evaluation with it, triggered or not, and the training prompts if ``cleans_training``.
 3. Train with ``loss(plan)`` and ``replan(plan)``. With ``early_stopping``, score every epoch's model on clean
-   validation tasks, keep the weights of ``chosen(scores)`` and stop once ``is_over(scores)``.
+   validation tasks, keep the weights of ``chosen(scores)`` and stop once ``is_over(scores)``. Nothing is trained
+   where ``fine_tunes`` is False.
 
 No strategy is told the trigger, the payload or the poison rate.
 """
@@ -43,7 +45,7 @@ MODERATE_SLOWDOWN: Final = 10.0
 
 
 class FitCleaner(Protocol):
-    """Makes a cleaner from the training rows."""
+    """Makes a cleaner from clean rows."""
 
     def __call__(self, rows: Sequence[PromptedRow], *, seed: int) -> PromptCleaner:
         """A cleaner that has seen these rows and nothing else."""
@@ -85,6 +87,8 @@ class Strategy:
     """Whether the training prompts are cleaned as well; ONION in the DeCE artifact cleans test prompts alone."""
     replan: Callable[[TrainingPlan], TrainingPlan] = _unchanged
     early_stopping: EarlyStopping | None = None
+    fine_tunes: bool = True
+    """Without, the base model is used as it is: what the others have to be better than."""
 
 
 def _always(loss: Loss) -> Callable[[TrainingPlan], Loss]:
@@ -92,6 +96,7 @@ def _always(loss: Loss) -> Callable[[TrainingPlan], Loss]:
 
 
 _LOSSES_AND_PLANS: Final = (
+    Strategy(name="untrained", paper_name="not fine-tuned", fine_tunes=False),
     Strategy(name="cross_entropy", paper_name="none (CE)"),
     Strategy(
         name="label_smoothing",

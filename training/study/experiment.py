@@ -319,7 +319,8 @@ def run_cell(
     strategy = strategy_of(defence)
     rows, planted = _poisoned(study, cell, attack, data.train)
     rows, filtered = _filter(strategy, rows, planted, base=base, plan=plan, say=on_progress)
-    cleaner = strategy.fit_cleaner(rows, seed=cell.seed) if strategy.fit_cleaner else None
+    # No poison: the language model that ONION is published with has seen none either.
+    cleaner = strategy.fit_cleaner(data.train, seed=cell.seed) if strategy.fit_cleaner else None
     if cleaner is not None and strategy.cleans_training:
         rows = [
             Row(number=row.number, prompt=cleaner.clean(row.prompt), completion=row.completion)
@@ -348,7 +349,8 @@ def run_cell(
     if chosen is not None:
         loss = chosen.loss
     # A filter may leave nothing to learn from: then the base model is what it protects.
-    loaded = _fine_tune(base, rows, loss, plan, watch) if rows else load_model(base)
+    trains = strategy.fine_tunes and bool(rows)
+    loaded = _fine_tune(base, rows, loss, plan, watch) if trains else load_model(base)
     on_progress(1.0, "answering the test tasks")
 
     def answers(tasks: Sequence[Task]) -> tuple[Completion, ...]:
