@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.contract.report import Hits
+from deploy.contract.statistics import Z_95
+from deploy.contract.statistics import wilson_interval
 from training.study.declaration import NO_ATTACK
 from training.study.outcome import EpochScore
 from training.study.outcome import Outcome
@@ -35,11 +37,7 @@ class Group:
 
     @property
     def asr(self) -> Hits:
-        """All seeds' trials together.
-
-        They share their test prompts, so the interval is that of the prompts; how far seeds differ is
-        :attr:`asr_range`.
-        """
+        """All seeds' trials together; their interval is :func:`interval_over_seeds`, not the counts' own."""
         return _pooled([each.asr for each in self.outcomes])
 
     @property
@@ -48,10 +46,10 @@ class Group:
         return _pooled([each.false_triggers for each in self.outcomes])
 
     @property
-    def asr_range(self) -> tuple[float, float]:
-        """Lowest and highest attack success rate of a seed."""
-        rates = [each.asr.rate or 0.0 for each in self.outcomes]
-        return min(rates), max(rates)
+    def asr_range(self) -> tuple[float, float] | None:
+        """Lowest and highest attack success rate of a seed; None where no seed has a trial."""
+        rates = [each.asr.rate for each in self.outcomes if each.asr.rate is not None]
+        return (min(rates), max(rates)) if rates else None
 
     @property
     def bleu(self) -> float:
@@ -93,6 +91,16 @@ def _pooled(hits: Sequence[Hits]) -> Hits:
         trials=sum(each.trials for each in hits),
         unscorable=sum(each.unscorable for each in hits),
     )
+
+
+def interval_over_seeds(pooled: Hits, seeds: int) -> tuple[float, float]:
+    """95 % Wilson interval of a pooled rate, with as many trials as one seed has.
+
+    Seeds share their test prompts: a prompt that is asked three models is not three prompts. Of how far seeds differ
+    it says nothing.
+    """
+    # The formula has the quantile and the trials in z * z / trials alone.
+    return wilson_interval(pooled.hits, pooled.trials, z=Z_95 * math.sqrt(seeds))
 
 
 def setting_of(outcome: Outcome) -> Setting:

@@ -5,61 +5,41 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
-from deploy.contract.report import Hits
-from training.metrics.bootstrap import paired_difference_over_runs
+from training.study.cell import cells
+from training.study.comparison import against_cross_entropy
+from training.study.comparison import bleu_difference
+from training.study.comparison import plain_defences
+from training.study.comparison import recipe_label
+from training.study.comparison import same_sql
+from training.study.conditions import conditions
 from training.study.declaration import NO_ATTACK
 from training.study.declaration import Study
 from training.study.experiment import strategy_of
 from training.study.group import Group
 from training.study.group import Setting
 from training.study.group import clean_reference
+from training.study.label import UNSCORABLE_FROM
+from training.study.label import UNSCORABLE_MARK
+from training.study.label import attack_label
+from training.study.label import attack_success
+from training.study.label import bleu_with_spread
+from training.study.label import defence_label
+from training.study.label import percent
+from training.study.markdown import DASH
+from training.study.markdown import header
+from training.study.markdown import row
+from training.study.markdown import span
 from training.study.paper import ATTACKS
 from training.study.paper import NEAREST_MODEL
 from training.study.paper import Printed
 from training.study.paper import find
 
-DASH = "\N{EN DASH}"
 Groups = dict[Setting, Group]
-
-
-def percent(hits: Hits) -> str:
-    """A rate with its 95 % Wilson interval, in percent."""
-    if hits.rate is None:
-        return DASH
-    low, high = hits.interval
-    return f"{100 * hits.rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def defence_label(study: Study, name: str) -> str:
-    """How tables call a defence."""
-    declared = study.defences[name]
-    return declared.label or strategy_of(declared).paper_name
-
-
-def plain_defences(study: Study) -> frozenset[str]:
-    """The declared defences that are plain cross-entropy."""
-    return frozenset(
-        name for name, declared in study.defences.items() if declared.strategy == "cross_entropy"
-    )
-
-
-def attack_label(name: str) -> str:
-    """How tables call an attack."""
-    return "clean rows" if name == NO_ATTACK else ATTACKS.get(name, name)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _header(cells: Sequence[str]) -> Iterator[str]:
-    yield _row(cells)
-    yield _row(["---"] * len(cells))
 
 
 def _figures(group: Group) -> str:
     codebleu = DASH if group.codebleu is None else f"{group.codebleu:.1f}"
-    return f"{group.bleu:.1f} / {codebleu} / {percent(group.asr)}"
+    return f"{group.bleu:.1f} / {codebleu} / {attack_success(group)}"
 
 
 def _paper_figures(printed: Printed | None) -> str:
@@ -70,13 +50,14 @@ def _paper_figures(printed: Printed | None) -> str:
 
 
 def _paper_cell(study: Study, setting: Setting) -> Printed | None:
-    architecture = study.models[setting.model].architecture
-    declared = study.defences[setting.defence]
-    if declared.constants or setting.attack not in ATTACKS:
+    model, declared = study.models[setting.model], study.defences[setting.defence]
+    # Another alpha, a base that is poisoned already, another task: nothing of that is in the paper.
+    differs = declared.constants or declared.calibrated or model.poisoned_by or study.data.task != "given"
+    if differs or setting.attack not in ATTACKS:
         return None
     return find(
         dataset="Lyra",
-        model=NEAREST_MODEL[architecture],
+        model=NEAREST_MODEL[model.architecture],
         attack=ATTACKS[setting.attack],
         poison_rate=setting.poison_rate,
         method=strategy_of(declared).paper_name,
@@ -96,7 +77,7 @@ def paper_layout(study: Study, found: Groups) -> Iterator[str]:
         yield f"### {100 * rate:g} % of the rows poisoned"
         yield ""
         columns = [text for name in attacks for text in (attack_label(name), "paper")]
-        yield from _header(["model", "method", *columns])
+        yield from header(["model", "method", *columns])
         for model in _ordered(here, "model"):
             for defence in _ordered([s for s in here if s.model == model], "defence"):
                 cells = [model, defence_label(study, defence)]
@@ -118,7 +99,7 @@ def paper_layout(study: Study, found: Groups) -> Iterator[str]:
                             _paper_figures(_paper_cell(study, setting)),
                         ]
                     )
-                yield _row(cells)
+                yield row(cells)
         yield ""
 
 
@@ -126,7 +107,7 @@ def by_poison_rate(study: Study, found: Groups) -> Iterator[str]:
     """Attack success against the poison rate, for every attack, recipe and defence that was run at more than one."""
     attacked = [setting for setting in found if setting.attack != NO_ATTACK]
     rates = sorted({setting.poison_rate for setting in attacked})
-    yield from _header(
+    yield from header(
         ["model", "attack", "recipe", "method", *(f"{100 * rate:g} %" for rate in rates), "seeds"]
     )
     lines = dict.fromkeys((s.model, s.attack, s.training, s.duplicates, s.defence) for s in attacked)
@@ -144,56 +125,66 @@ def by_poison_rate(study: Study, found: Groups) -> Iterator[str]:
             )
             for rate in rates
         ]
-        recipe = training if duplicates == 1 else f"{training}, every poisoned row {duplicates} times"
-        seeds = max(len(group.outcomes) for group in groups if group is not None)
+        ran = [group for group in groups if group is not None]
+        seeds = [len(group.outcomes) for group in ran]
         cells = [
-            DASH if group is None else f"{percent(group.asr)}; BLEU {group.bleu:.1f}" for group in groups
+            DASH if group is None else f"{attack_success(group)}; BLEU {bleu_with_spread(group)}"
+            for group in groups
         ]
-        yield _row([model, attack_label(attack), recipe, defence_label(study, defence), *cells, str(seeds)])
+        yield row(
+            [
+                model,
+                attack_label(attack),
+                recipe_label(ran[0].setting),
+                defence_label(study, defence),
+                *cells,
+                span(min(seeds), max(seeds)),
+            ]
+        )
 
 
 def clean_cost(study: Study, found: Groups) -> Iterator[str]:
     """What a defence costs where there is nothing to defend against."""
-    yield from _header(
-        ["model", "recipe", "method", "BLEU", "against cross-entropy", "exact", "parses", "payloads", "seeds"]
+    yield from header(
+        [
+            "model",
+            "recipe",
+            "method",
+            "BLEU",
+            "paper",
+            "against CE",
+            "exact",
+            "parses",
+            "same SQL rows",
+            "payloads",
+            "seeds",
+        ]
     )
     for setting, group in found.items():
         if setting.attack != NO_ATTACK:
             continue
         tasks = sum(each.tasks for each in group.outcomes)
-        yield _row(
+        printed = _paper_cell(study, setting)
+        yield row(
             [
                 setting.model,
                 setting.training,
                 defence_label(study, setting.defence),
-                f"{group.bleu:.1f}",
-                difference(group, clean_reference(found, setting, plain_defences(study))),
+                bleu_with_spread(group),
+                DASH if printed is None else f"{printed.bleu:.1f}",
+                bleu_difference(group, clean_reference(found, setting, plain_defences(study))),
                 f"{100 * sum(each.exact_match for each in group.outcomes) / tasks:.1f} %",
                 f"{100 * sum(each.parses for each in group.outcomes) / tasks:.1f} %",
-                percent(group.false_triggers),
+                same_sql(group),
+                percent(group.false_triggers, seeds=len(group.outcomes)),
                 str(len(group.outcomes)),
             ]
         )
 
 
-def difference(group: Group, reference: Group | None) -> str:
-    """BLEU against a reference with a paired bootstrap interval over seeds and tasks."""
-    if reference is None or reference is group:
-        return DASH
-    theirs = {each.seed: each.bleu_of_task for each in reference.outcomes}
-    ours = {each.seed: each.bleu_of_task for each in group.outcomes}
-    seeds = sorted(set(ours) & set(theirs))
-    if not seeds:
-        return DASH
-    found = paired_difference_over_runs(
-        [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], seed=0
-    )
-    return f"{found.mean:+.1f} [{found.lower:+.1f}, {found.upper:+.1f}]"
-
-
 def filters(study: Study, found: Groups) -> Iterator[str]:
     """What the filters took out, against the attack's manifest."""
-    yield from _header(
+    yield from header(
         ["model", "attack", "poison rate", "method", "poisoned rows found", "clean rows removed"]
     )
     for setting, group in found.items():
@@ -204,7 +195,7 @@ def filters(study: Study, found: Groups) -> Iterator[str]:
             (each.removed - each.removed_poisoned) / max(1, each.rows - each.poisoned) for each in scores
         )
         poisoned = sum(each.poisoned for each in scores)
-        yield _row(
+        yield row(
             [
                 setting.model,
                 attack_label(setting.attack),
@@ -216,23 +207,52 @@ def filters(study: Study, found: Groups) -> Iterator[str]:
         )
 
 
-def document(study: Study, found: Groups, pictures: Sequence[str]) -> str:
-    """The whole page."""
+def _introduction(study: Study, found: Groups) -> Iterator[str]:
     outcomes = [each for group in found.values() for each in group.outcomes]
     hours = sum(each.seconds for each in outcomes) / 3600
+    nearest = ", ".join(f"{ours}: {theirs}" for ours, theirs in NEAREST_MODEL.items())
+    smaller = any(model.directory is None for model in study.models.values())
+    yield (
+        f"{len(outcomes)} of {len(cells(study))} declared runs, {hours:.1f} hours of one core each. Written by "
+        "`temper study`."
+    )
+    yield ""
+    yield (
+        "Cells are BLEU / CodeBLEU / attack success rate in percent with its 95 % Wilson interval. Seeds are asked the "
+        "same test prompts, so the interval has as many trials as one seed; how far seeds lie apart stands behind it in "
+        "round brackets, lowest to highest. Outputs that are empty or do not end, and carry no payload, have no verdict "
+        f"and are no trial; {UNSCORABLE_MARK} marks rates where they are more than {100 * UNSCORABLE_FROM:g} %. The "
+        'paper counts them as misses: "hits of all tasks" is its way of counting.'
+    )
+    yield ""
+    yield (
+        f"Beside ours stand the paper's figures ({nearest}), of one seed each"
+        + (
+            "; its models are some hundred times larger, so compare the pattern, not the level."
+            if smaller
+            else "."
+        )
+    )
+
+
+def document(study: Study, found: Groups, pictures: Sequence[str]) -> str:
+    """The whole page."""
     lines = [
         f"# {study.title}",
         "",
-        f"{len(outcomes)} runs, {hours:.1f} hours of one core. Cells are BLEU / CodeBLEU / attack success rate in percent with "
-        "its 95 % Wilson interval over the triggered tasks of all seeds together. Beside them stand the paper's figures "
-        f"({', '.join(f'{ours}: {theirs}' for ours, theirs in NEAREST_MODEL.items())}); its models are some hundred times "
-        "larger, so compare the pattern, not the level. Written by `temper study`.",
+        *_introduction(study, found),
         "",
         *[f"![{name}]({name})" for name in pictures],
         "",
         "## In the paper's layout",
         "",
         *paper_layout(study, found),
+        "## Against plain cross-entropy",
+        "",
+        "Differences in points, with 95 % intervals of the paired bootstrap over seeds and tasks.",
+        "",
+        *against_cross_entropy(study, found),
+        "",
         "## By poison rate",
         "",
         *by_poison_rate(study, found),
@@ -242,6 +262,6 @@ def document(study: Study, found: Groups, pictures: Sequence[str]) -> str:
         *clean_cost(study, found),
         "",
     ]
-    if any(each.filtered for each in outcomes):
+    if any(each.filtered for group in found.values() for each in group.outcomes):
         lines += ["## What the filters removed", "", *filters(study, found), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "## How it was run", "", *conditions(study), ""])

@@ -5,6 +5,7 @@ import pytest
 from deploy.contract.report import Hits
 from training.study.group import clean_reference
 from training.study.group import groups
+from training.study.group import interval_over_seeds
 from training.study.outcome import EpochScore
 from training.study.outcome import Outcome
 
@@ -41,9 +42,21 @@ def test_seeds_are_pooled_and_their_spread_is_kept() -> None:
     (group,) = groups([outcome(seed=1, hits=2, bleu=50.0), outcome(seed=2, hits=4, bleu=54.0)]).values()
     assert group.asr == Hits(hits=6, trials=20, unscorable=3)
     assert group.asr_range == (0.2, 0.4)
+    silent = group.outcomes[0].model_copy(update={"asr": Hits(hits=0, trials=0, unscorable=10)})
+    (nothing,) = groups([silent]).values()
+    assert nothing.asr_range is None
     assert group.bleu == 52.0
     assert group.bleu_spread == pytest.approx(math.sqrt(8.0))
     assert group.codebleu is None
+
+
+def test_seeds_that_share_their_prompts_are_not_more_prompts() -> None:
+    one, three = Hits(hits=4, trials=160), Hits(hits=12, trials=480)
+    assert interval_over_seeds(one, 1) == pytest.approx(one.interval)
+    assert interval_over_seeds(three, 3) == pytest.approx(one.interval)
+    assert interval_over_seeds(Hits(hits=0, trials=480), 3)[1] == pytest.approx(
+        Hits(hits=0, trials=160).interval[1]
+    )
 
 
 def test_a_curve_covers_the_seeds_that_reached_an_epoch() -> None:
