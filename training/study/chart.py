@@ -1,20 +1,26 @@
 """A study's pictures: early-learning curves, and attack success against the poison rate."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.contract.report import Hits
 from training.study.declaration import NO_ATTACK
 from training.study.declaration import Study
 from training.study.group import Group
 from training.study.group import Setting
-from training.study.table import attack_label
-from training.study.table import defence_label
+from training.study.group import interval_over_seeds
+from training.study.label import attack_label
+from training.study.label import defence_label
 
 COLOURS = ("#c23b22", "#e08a1e", "#7a5195", "#3d7ab8", "#1b7f5c", "#8a8a8a", "#b0507f", "#4f6d2f")
-"""By defence in the order of the declaration; told apart by line style as well."""
+"""By defence in the order of the declaration; told apart by line style and marker as well."""
 STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "P", "X", "v", "*")
+MARKERS = ("o", "s", "^", "D", "P", "X", "v", "*", "<", ">", "p", "h", "d")
+"""As many as have no divisor in common with the colours: 104 defences look different."""
+STEP_ASIDE = 0.025
+"""Of a decade of the poison rate: lines that lie on one another, at 0 above all, are drawn beside one another."""
 
 
 def _figure(columns: int, rows: int) -> tuple[Any, Any]:
@@ -23,8 +29,14 @@ def _figure(columns: int, rows: int) -> tuple[Any, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    # One scale a row: pictures side by side are there to be compared.
     return pyplot.subplots(
-        rows, columns, figsize=(4.6 * columns, 3.1 * rows), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(4.6 * columns, 3.1 * rows),
+        squeeze=False,
+        sharey="row",
+        layout="constrained",
     )
 
 
@@ -61,10 +73,25 @@ def _legend(figure: Any, axes: Any) -> None:
     )
 
 
+def _plain(found: Sequence[Group], model: str) -> list[Group]:
+    """The attacked settings of a model as the paper has them: its own recipe, every poisoned row once."""
+    return [
+        group
+        for group in found
+        if (group.setting.model, group.setting.training, group.setting.duplicates) == (model, "default", 1)
+        and group.setting.attack != NO_ATTACK
+    ]
+
+
+def _percent(hits: Hits) -> float:
+    """The rate; where there was no trial, not a number, which is not drawn."""
+    return math.nan if hits.rate is None else 100 * hits.rate
+
+
 def early_learning(study: Study, found: Sequence[Group], model: str, path: Path) -> bool:
-    """Attack success and BLEU after every epoch at each attack's highest default rate. False where nothing was drawn."""
-    mine = [g for g in found if g.setting.model == model and g.setting.training == "default" and g.curve]
-    attacks = [name for name in dict.fromkeys(g.setting.attack for g in mine) if name != NO_ATTACK]
+    """Attack success and BLEU after every epoch, at 5 % poison or else the highest rate. False where nothing was drawn."""
+    mine = [group for group in _plain(found, model) if group.curve]
+    attacks = list(dict.fromkeys(group.setting.attack for group in mine))
     if not attacks:
         return False
     figure, axes = _figure(len(attacks), 2)
@@ -77,7 +104,7 @@ def early_learning(study: Study, found: Sequence[Group], model: str, path: Path)
                 continue
             epochs = [epoch for epoch, _, _ in group.curve]
             look = _look(study, group.setting.defence)
-            axes[0][column].plot(epochs, [100 * (hits.rate or 0.0) for _, hits, _ in group.curve], **look)
+            axes[0][column].plot(epochs, [_percent(hits) for _, hits, _ in group.curve], **look)
             axes[1][column].plot(epochs, [bleu for _, _, bleu in group.curve], **look)
         axes[0][column].set_title(f"{attack_label(attack)}, {100 * rate:g} % poison ({model})", fontsize=10)
         axes[0][column].set_ylim(-3, 103)
@@ -91,25 +118,18 @@ def early_learning(study: Study, found: Sequence[Group], model: str, path: Path)
 
 def poison_rates(study: Study, found: Sequence[Group], model: str, path: Path) -> bool:
     """Attack success against the poison rate, with intervals. False where nothing was drawn."""
-    mine = [
-        g
-        for g in found
-        if g.setting.model == model
-        and g.setting.training == "default"
-        and g.setting.duplicates == 1
-        and g.setting.attack != NO_ATTACK
-    ]
-    attacks = list(dict.fromkeys(g.setting.attack for g in mine))
+    mine = _plain(found, model)
+    attacks = list(dict.fromkeys(group.setting.attack for group in mine))
     if not attacks:
         return False
     figure, axes = _figure(len(attacks), 1)
     for column, attack in enumerate(attacks):
         axis = axes[0][column]
         here = [g for g in mine if g.setting.attack == attack]
-        for defence in dict.fromkeys(g.setting.defence for g in here):
-            _draw_rates(
-                axis, study, sorted((g for g in here if g.setting.defence == defence), key=_rate), defence
-            )
+        defences = list(dict.fromkeys(g.setting.defence for g in here))
+        for at, defence in enumerate(defences):
+            aside = 10 ** (STEP_ASIDE * (at - (len(defences) - 1) / 2))
+            _draw_rates(axis, study, [g for g in here if g.setting.defence == defence], aside=aside)
         axis.set_title(f"{attack_label(attack)} ({model})", fontsize=10)
         axis.set_xscale("log")
         ticks = sorted({g.setting.poison_rate for g in here})
@@ -123,21 +143,19 @@ def poison_rates(study: Study, found: Sequence[Group], model: str, path: Path) -
     return True
 
 
-def _rate(group: Group) -> float:
-    return group.setting.poison_rate
-
-
-def _draw_rates(axis: Any, study: Study, groups: Sequence[Group], defence: str) -> None:
-    rates = [100 * (group.asr.rate or 0.0) for group in groups]
-    bounds = [group.asr.interval for group in groups]
+def _draw_rates(axis: Any, study: Study, groups: Sequence[Group], *, aside: float) -> None:
+    """One defence's line; its points stand at ``aside`` times their poison rates."""
+    groups = sorted(groups, key=lambda group: group.setting.poison_rate)
+    rates = [_percent(group.asr) for group in groups]
+    bounds = [interval_over_seeds(group.asr, len(group.outcomes)) for group in groups]
     below = [max(0.0, rate - 100 * low) for rate, (low, _) in zip(rates, bounds, strict=True)]
     above = [max(0.0, 100 * high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
     axis.errorbar(
-        [100 * group.setting.poison_rate for group in groups],
+        [100 * aside * group.setting.poison_rate for group in groups],
         rates,
         yerr=[below, above],
         capsize=2,
-        **_look(study, defence),
+        **_look(study, groups[0].setting.defence),
     )
 
 
