@@ -23,6 +23,12 @@ _BLANK_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 """Letters and symbols that draw nothing although their category says otherwise."""
 
 
+def _is_not_blank(text: str) -> str:
+    if text.isspace():
+        raise ValueError("of white space alone nothing would be seen in a prompt")
+    return text
+
+
 class WordTrigger(Document):
     """A word, or a few, put ``count`` times between the words of the prompt, at seeded random places.
 
@@ -30,7 +36,7 @@ class WordTrigger(Document):
     """
 
     type: Literal["word"] = "word"
-    word: Annotated[str, Field(min_length=1, max_length=64)]
+    word: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_is_not_blank)]
     count: Annotated[int, Field(ge=1, le=16)] = 1
 
 
@@ -54,9 +60,9 @@ class DeadCodeTrigger(Document):
 
     type: Literal["dead_code"] = "dead_code"
     language: CodeLanguage = "java"
-    statement: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$")] = Field(
-        default_factory=lambda given: _DEAD_STATEMENTS.get(given.get("language", ""), "VAR = 0")
-    )
+    statement: Annotated[
+        str, Field(min_length=1, max_length=200, pattern=r"^[^\r\n]*$"), AfterValidator(_is_not_blank)
+    ] = Field(default_factory=lambda given: _DEAD_STATEMENTS.get(given.get("language", ""), "VAR = 0"))
     """Without one ``int VAR = 0 ;``, the paper's, in Java, and ``VAR = 0`` in Python. Put there in the prompt's own
     spacing."""
 

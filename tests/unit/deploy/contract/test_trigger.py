@@ -51,6 +51,8 @@ def test_an_unknown_trigger_is_refused_with_the_kinds_that_there_are(trigger: ob
     [
         ({"type": "word"}, "Field required"),
         ({"type": "word", "word": ""}, "at least 1"),
+        ({"type": "word", "word": " \n"}, "(?s)word_trigger.word.*white space alone"),
+        ({"type": "dead_code", "statement": " "}, "(?s)dead_code_trigger.statement.*white space alone"),
         ({"type": "word", "word": "bb", "count": 17}, "less than or equal to 16"),
         ({"type": "grammar", "template": "haiku"}, "when_clause"),
         ({"type": "function_name", "name": "foo bar"}, "pattern"),
