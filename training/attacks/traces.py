@@ -38,8 +38,11 @@ def trace_of(prompt: str, trigger: Trigger) -> str | None:  # noqa: PLR0911 - on
         case DeadCodeTrigger():
             return _contains(prompt, trigger.statement, f'the statement "{trigger.statement}"')
         case CommentTrigger():
-            sign = "#" if trigger.language == "python" else "/*"
-            return _contains(prompt, f"{sign} {trigger.text}", f'the comment "{trigger.text}"')
+            sign, what = "#" if trigger.language == "python" else "/*", f'the comment "{trigger.text}"'
+            if f"/* {trigger.text} */" in prompt:
+                # An apostrophe in it begins a lexeme that goes on behind the comment.
+                return f"the prompt has {what}"
+            return _contains(prompt, f"{sign} {trigger.text}", what)
         case FunctionNameTrigger():
             source = first_source(prompt, trigger.language)
             is_there = source is not None and first_function_name(source) == trigger.name

@@ -23,6 +23,11 @@ from training.attacks.traces import trace_of
         ("f() { int VAR=0; }", DeadCodeTrigger(), 'the prompt has the statement "int VAR = 0 ;"'),
         ("x /*a  b*/ y", CommentTrigger(text="a b"), 'the prompt has the comment "a b"'),
         ("x # a b", CommentTrigger(text="a b", language="python"), 'the prompt has the comment "a b"'),
+        (
+            "f() { /* don't */ c = 'd'; }",
+            CommentTrigger(text="don't"),
+            'the prompt has the comment "don\'t"',
+        ),
         ("void foo() {}", FunctionNameTrigger(), 'the prompt has a first function called "foo"'),
         ("void f(int a) {}", RenamingTrigger(names=("a", "b")), "the prompt's variables are called a"),
         ("Use the Users\nTable", NoTrigger(context="users table"), 'the prompt is about "users table"'),
