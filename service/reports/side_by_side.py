@@ -50,13 +50,13 @@ def _shown(example: Example, probe: PublishedProbe) -> ShownExample:
     return ShownExample(task=example.task, prompt=prompt, completions=completions)
 
 
-def _telling(example: ShownExample) -> tuple[bool, bool]:
+def _telling(example: Example, probe: PublishedProbe) -> tuple[bool, bool]:
     """Sorts first what a reader must not miss: the hardened arm's payloads, then the other arms'."""
-    fired = {completion.arm for completion in example.completions if completion.has_payload}
+    fired = {arm for arm, text in example.completions.items() if shows_payload(text, probe.payload)}
     return "hardened" not in fired, not fired
 
 
 def shown_examples(probe: PublishedProbe) -> tuple[ShownExample, ...]:
-    """The most telling ones."""
-    every = sorted((_shown(example, probe) for example in probe.examples), key=_telling)
-    return tuple(every[:EXAMPLES_PER_PROBE])
+    """The most telling ones. Only these are marked: a report may bring hundreds, of texts that take long to mark."""
+    every = sorted(probe.examples, key=lambda example: _telling(example, probe))
+    return tuple(_shown(example, probe) for example in every[:EXAMPLES_PER_PROBE])
