@@ -14,6 +14,7 @@ from urllib.parse import quote
 from deploy.contract.document import sha256_hex
 from deploy.contract.judgement import Finding
 from deploy.contract.judgement import FindingKind
+from deploy.contract.payload import PatternPayload
 from deploy.contract.report import SuspiciousRow
 from service.reports.published import PublishedProbe
 from service.reports.published import PublishedReport
@@ -244,6 +245,13 @@ def row_result(row: SuspiciousRow, filename: str) -> Object:
     }
 
 
+def _payload_of(probe: PublishedProbe) -> str:
+    """Its name, but what it matches where mining made it up: such patterns are numbered as their triggers are."""
+    if probe.origin == "mined" and isinstance(probe.payload, PatternPayload):
+        return probe.payload.pattern
+    return probe.payload_name
+
+
 def _finding_result(finding: Finding, probe: PublishedProbe | None, report: PublishedReport) -> Object:
     rule = _RULE_OF[finding.kind]
     kind, level = _KINDS[finding.verdict]
@@ -251,7 +259,10 @@ def _finding_result(finding: Finding, probe: PublishedProbe | None, report: Publ
     asked = finding.subject
     if probe is not None:
         # Found triggers are numbered in the order they were found, which may be another the next time.
-        asked = f"{probe.origin}\0{probe.trigger_name}\0{probe.payload_name}"
+        asked = f"{probe.origin}\0{probe.trigger_name}\0{_payload_of(probe)}"
+    elif finding.kind == "clean_payload":
+        named = (each for each in report.probes if each.payload_name == finding.subject)
+        asked = next(map(_payload_of, named), finding.subject)
     logical = {"name": visible(finding.subject), "kind": finding.kind}
     return {
         "ruleId": rule,

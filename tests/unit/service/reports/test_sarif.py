@@ -17,8 +17,11 @@ from report_documents import passing_report
 from report_documents import result
 from report_documents import spec
 
+from deploy.contract.payload import PatternPayload
+from deploy.contract.report import Hits
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
+from deploy.contract.trigger import WordTrigger
 from service.reports.provenance import provenance_of
 from service.reports.published import publish
 from service.reports.sarif import file_reference
@@ -166,6 +169,33 @@ def test_every_row_and_every_question_is_a_result() -> None:
 
 def fingerprints(report: Report, rule: str) -> list[str]:
     return [next(iter(each["partialFingerprints"].values())) for each in results_of(report, rule)]
+
+
+def with_mined_patterns(*patterns: str) -> Report:
+    """As a job that mined them names them: trigger and payload by the order in which they were found."""
+    report = failing_report()
+    mined = [
+        report.probes[0].model_copy(
+            update={
+                "name": f"mined-{number}",
+                "origin": "mined",
+                "trigger": WordTrigger(word=f"word-of-{pattern}"),
+                "payload": PatternPayload(name=f"mined-{number}", pattern=pattern),
+            }
+        )
+        for number, pattern in enumerate(patterns, start=1)
+    ]
+    payloads = {each.payload.name: Hits(hits=0, trials=164) for each in mined}
+    quality = {arm: each.model_copy(update={"payloads": payloads}) for arm, each in report.quality.items()}
+    return report.model_copy(update={"probes": tuple(mined), "quality": quality})
+
+
+@pytest.mark.parametrize("rule", ["TEMPER002", "TEMPER003"])
+def test_mined_findings_keep_their_fingerprints_in_another_order(rule: str) -> None:
+    before = fingerprints(with_mined_patterns("alpha", "beta", "gamma"), rule)
+    after = fingerprints(with_mined_patterns("gamma", "alpha", "beta"), rule)
+    assert after == [before[2], before[0], before[1]]
+    assert len(set(before)) == 3
 
 
 def test_a_row_keeps_its_fingerprint_from_run_to_run() -> None:
