@@ -11,6 +11,9 @@ from deploy.contract.document import StoredFile
 from deploy.contract.spec import Arm
 from deploy.contract.spec import JobId
 
+UnixTime = Annotated[float, Field(ge=0, lt=253_402_300_800)]
+"""Seconds since 1970, up to the end of the year 9999: what a calendar can show."""
+
 
 class StoredObject(Document):
     """One object of a result, by key."""
@@ -46,8 +49,8 @@ class JobResult(Document):
     """Supervised tokens seen by the hardened arm, over all epochs."""
     versions: dict[str, str]
     """Of this package, torch, transformers, vllm, Python."""
-    started_at: Annotated[float, Field(ge=0)]
-    finished_at: Annotated[float, Field(ge=0)]
+    started_at: UnixTime
+    finished_at: UnixTime
 
 
 class JobFailure(Document):

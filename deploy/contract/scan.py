@@ -25,6 +25,7 @@ from deploy.contract.report import Count
 from deploy.contract.report import DetectorName
 from deploy.contract.report import SuspiciousRow
 from deploy.contract.result import StoredObject
+from deploy.contract.result import UnixTime
 from deploy.contract.spec import DatasetRef
 
 ScanId = Annotated[str, Field(pattern=r"^scan-[a-z0-9]{1,40}$")]
@@ -117,8 +118,8 @@ class ScanResult(Document):
     table: StoredObject
     versions: dict[str, str]
     """Of this package and of Python."""
-    started_at: Annotated[float, Field(ge=0)]
-    finished_at: Annotated[float, Field(ge=0)]
+    started_at: UnixTime
+    finished_at: UnixTime
 
 
 def findings_table(findings: ScanFindings) -> bytes:

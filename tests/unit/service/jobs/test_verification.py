@@ -53,6 +53,10 @@ def _extra_file(store: Any, job: str, result: dict[str, Any]) -> None:
     store.put(f"{layout.model_prefix(job, 1, result['pod'], 'hardened')}modeling.py", b"import os")
 
 
+def _no_date(_store: Any, _job: str, result: dict[str, Any]) -> None:
+    result["finished_at"] = 1e18
+
+
 def _flipped_bit(store: Any, job: str, result: dict[str, Any]) -> None:
     key = f"{layout.model_prefix(job, 1, result['pod'], 'hardened')}model.safetensors"
     data = bytearray(store.get(key))
@@ -87,6 +91,7 @@ TAMPERS: list[Tamper] = [
     _missing_file,
     _extra_file,
     _flipped_bit,
+    _no_date,
     _other_metrics,
     _new_version,
     _impossible_report,
