@@ -68,7 +68,9 @@ def _difference(
         # A bootstrap of differences that are all 0 would claim to know them to the last digit.
         return "0.0, no task differs"
     found = paired_difference_over_runs(mine, others, seed=0)
-    return f"{found.mean:+.1f} [{found.lower:+.1f}, {found.upper:+.1f}]"
+    # Of two seeds that disagree next to nothing is known, but not more than everything.
+    low, high = max(-100.0, found.lower), min(100.0, found.upper)
+    return f"{found.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def against_cross_entropy(study: Study, found: Mapping[Setting, Group]) -> Iterator[str]:

@@ -249,7 +249,8 @@ def document(study: Study, found: Groups, pictures: Sequence[str]) -> str:
         *paper_layout(study, found),
         "## Against plain cross-entropy",
         "",
-        "Differences in points, with 95 % intervals of the paired bootstrap over seeds and tasks.",
+        "Differences in points, with 95 % intervals of the paired bootstrap over seeds and tasks. With one seed they "
+        "speak of that run alone; two say hardly anything about a third, so theirs are wide.",
         "",
         *against_cross_entropy(study, found),
         "",

@@ -46,6 +46,16 @@ def test_attack_success_is_paired_task_by_task_and_no_verdict_is_a_miss() -> Non
     assert success_difference(dece, plain) == "-30.0 [-66.5, +6.5]"
 
 
+def test_no_interval_says_more_than_everything() -> None:
+    plain = group(
+        outcome(defence="none", hits="1111111111"), outcome(defence="none", hits="0000000001", seed=2)
+    )
+    dece = group(
+        outcome(defence="dece", hits="0000000000"), outcome(defence="dece", hits="0000000000", seed=2)
+    )
+    assert success_difference(dece, plain) == "-55.0 [-100.0, +100.0]"
+
+
 def test_only_seeds_that_both_have_are_paired() -> None:
     plain = group(
         outcome(defence="none", hits="1100", bleu=60.0),
