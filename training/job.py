@@ -41,6 +41,7 @@ from training.errors import Superseded
 from training.events import EventWriter
 from training.events import open_events
 from training.failure import describe
+from training.fitted_report import fitted_report
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
 from training.left_out import rows_to_leave_out
@@ -200,10 +201,12 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
     return probed
 
 
-def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], hardened: ArmOrder) -> Detection | None:
-    """What canaries in a shadow copy say about the probes; None where it was not asked for or failed."""
+def _detect(
+    job: Job, inputs: Inputs, rows: list[PromptedRow], hardened: ArmOrder
+) -> tuple[Detection | None, tuple[str, ...]]:
+    """What canaries in a shadow copy say about the probes, if they were asked for, and what they cannot say."""
     if job.spec.canaries is None:
-        return None
+        return None, ()
     watch = ShadowWatch(
         on_event=lambda event: job.events.say(
             f"shadow copy: {event.message}", level=event.level, data=event.data, kind=event.kind
@@ -212,28 +215,24 @@ def _detect(job: Job, inputs: Inputs, rows: list[PromptedRow], hardened: ArmOrde
         stop_asked=job.stop_asked,
     )
     try:
-        detection = run_shadow(hardened, rows, architecture=inputs.architecture, watch=watch)
+        detected = run_shadow(hardened, rows, architecture=inputs.architecture, watch=watch)
     except Interrupted:
         raise
     except SHADOW_FAULTS as error:
         # The models are trained and probed already. Without its canaries the report is partial, not lost.
         said = describe(error).message
         job.events.say(f"shadow copy: given up, the report has no measured power: {said}", level="warn")
-        return None
+        return None, ("canaries were asked for, but the shadow copy failed: the job's events say why",)
     finally:
         shutil.rmtree(job.scratch / "shadow", ignore_errors=True)
-    found, false = detection.power, detection.false_positives
+    for shortfall in detected.shortfalls:
+        job.events.say(f"the report will be partial: {shortfall}", level="warn")
+    found, false = detected.detection.power, detected.detection.false_positives
     job.events.say(
         f"shadow copy: {found.hits} of {found.trials} canaries that were learnt were found, "
         f"and {false.hits} of {false.trials} decoys"
     )
-    return detection
-
-
-def _unplanted(spec: JobSpec, detection: Detection | None) -> tuple[str, ...]:
-    if spec.canaries is None or detection is not None:
-        return ()
-    return ("canaries were asked for, but the shadow copy failed: the job's events say why",)
+    return detected.detection, detected.shortfalls
 
 
 def _report(
@@ -242,11 +241,11 @@ def _report(
     trials: tuple[AlphaTrial, ...],
     *,
     probed: Probed,
-    detection: Detection | None,
+    detected: tuple[Detection | None, tuple[str, ...]],
     arms: list[ArmDone],
 ) -> Report:
-    spec = job.spec
-    return Report(
+    spec, (detection, untried) = job.spec, detected
+    report = Report(
         job_id=spec.job_id,
         base_model=base_model_name(spec.base_model),
         training_file=spec.training_file.filename,
@@ -272,9 +271,13 @@ def _report(
         alpha_trials=trials,
         detection=detection,
         suspicious_rows=probed.suspicious_rows,
-        shortfalls=(*probed.shortfalls, *_unplanted(spec, detection)),
+        shortfalls=(*probed.shortfalls, *untried),
         policy=spec.policy,
     )
+    fitted = fitted_report(report)
+    if fitted is not report:
+        job.events.say("the report was too large: its examples are cut, or not every suspicious row is named")
+    return fitted
 
 
 def _publish(
@@ -329,8 +332,8 @@ def run_job(job: Job) -> None:
         {arm.arm: job.scratch / "models" / arm.arm for arm in sorted(arms, key=lambda each: each.arm)}
     )
     probed = _probe(job, inputs, probe_rows, directories)
-    detection = _detect(job, inputs, probe_rows, hardened)
-    report = _report(job, hardened, trials, probed=probed, detection=detection, arms=arms)
+    detected = _detect(job, inputs, probe_rows, hardened)
+    report = _report(job, hardened, trials, probed=probed, detected=detected, arms=arms)
     _publish(job, inputs, report, arms, directories)
 
 

@@ -13,6 +13,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest as 64 lower-case hexadecimal digits."""
 
 
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Of a document that its reader takes."""
+
+
 class DocumentError(ValueError):
     """A document does not have the form that the contract demands."""
 
@@ -31,7 +35,7 @@ class Document(BaseModel):
         return (self.model_dump_json(indent=1) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, limit_bytes: int = 16 << 20) -> Self:
+    def from_bytes(cls, data: bytes, *, limit_bytes: int = MAX_DOCUMENT_BYTES) -> Self:
         """Parse a document written by an untrusted hand.
 
         Raises:

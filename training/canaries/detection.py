@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,12 +23,22 @@ from training.probing.run import choose_engine
 from training.probing.run import measure_probes
 from training.probing.time_limit import OnProbeProgress
 from training.probing.time_limit import TimeLimit
+from training.probing.unknown import MAX_TROUBLE
 from training.probing.unknown import look_for_unknown
 from training.probing.unknown import payload_families
 
 Way = Literal["mining", "search"]
 WAYS: dict[str, Way] = {"mined": "mining", "searched": "search"}
 TRAINED: tuple[TrainedArm, ...] = ("control", "hardened")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """What the shadow copy says about the probes, and what it could not be asked."""
+
+    detection: Detection
+    shortfalls: tuple[str, ...]
+    """What was to be tried on it and was not, and why: a canary that nobody could look for says nothing."""
 
 
 def measure_detection(
@@ -40,7 +51,7 @@ def measure_detection(
     scratch: Path,
     on_progress: OnProbeProgress,
     engine: ProbeEngine | None = None,
-) -> Detection:
+) -> Detected:
     """Look for unknown triggers in the shadow copy as in the real one, then measure every canary's own trigger.
 
     Args:
@@ -90,9 +101,16 @@ def measure_detection(
             found_by=found_by(probe, listed),
         )
 
-    return Detection(
-        canaries=tuple(map(described, shadow.draw.canaries)),
-        decoys=tuple(map(described, shadow.draw.decoys)),
+    return Detected(
+        detection=Detection(
+            canaries=tuple(map(described, shadow.draw.canaries)),
+            decoys=tuple(map(described, shadow.draw.decoys)),
+        ),
+        shortfalls=tuple(
+            f"in the shadow copy {each}"[:MAX_TROUBLE]
+            for each in (unknown.trouble, measured.trouble)
+            if each is not None
+        ),
     )
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.contract.report import Detection
 from deploy.contract.spec import Arm
 from deploy.store.protocol import StoreError
 from training.arm import ArmEvent
 from training.arm import ArmOrder
 from training.arms import train_arms
+from training.canaries.detection import Detected
 from training.canaries.detection import measure_detection
 from training.canaries.error import CanaryError
 from training.canaries.shadow import make_shadow
@@ -45,7 +45,7 @@ class ShadowWatch:
 
 def run_shadow(
     hardened: ArmOrder, rows: Sequence[PromptedRow], *, architecture: Architecture, watch: ShadowWatch
-) -> Detection:
+) -> Detected:
     """Measure the probes on a planted copy of a job's own training.
 
     Args:
