@@ -23,8 +23,18 @@ STEP_ASIDE = 0.025
 """Of a decade of the poison rate: lines that lie on one another, at 0 above all, are drawn beside one another."""
 
 
-def _figure(columns: int, rows: int) -> tuple[Any, Any]:
+WIDEST = 3
+"""Attacks side by side; more go into rows below, or a page would show them too small to be read."""
+LETTER = 0.075
+LINE_SAMPLE = 0.6
+"""Inches that a letter takes in the legend, and what stands before and behind a name."""
+
+
+def _figure(attacks: int, rows: int) -> tuple[Any, Any]:
+    """A figure and its axes, ``rows`` of them below one another for each attack."""
     import matplotlib
+
+    columns, rows = min(attacks, WIDEST), rows * math.ceil(attacks / WIDEST)
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -64,11 +74,15 @@ def _legend(figure: Any, axes: Any) -> None:
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
         shown.update(zip(labels, handles, strict=True))
+        # The places that the last row leaves over.
+        axis.set_visible(bool(labels))
+    longest = max((len(label) for label in shown), default=0)
+    fitting = int(figure.get_figwidth() / (LETTER * longest + LINE_SAMPLE))
     figure.legend(
         shown.values(),
         shown.keys(),
         loc="outside lower center",
-        ncols=min(6, max(1, len(shown))),
+        ncols=max(1, min(fitting, len(shown))),
         frameon=False,
     )
 
@@ -95,7 +109,9 @@ def early_learning(study: Study, found: Sequence[Group], model: str, path: Path)
     if not attacks:
         return False
     figure, axes = _figure(len(attacks), 2)
-    for column, attack in enumerate(attacks):
+    for at, attack in enumerate(attacks):
+        column = at % WIDEST
+        above, below = axes[2 * (at // WIDEST)][column], axes[2 * (at // WIDEST) + 1][column]
         # 5 % where it was run: the rate of the paper's own curves.
         rates = sorted({g.setting.poison_rate for g in mine if g.setting.attack == attack})
         rate = 0.05 if 0.05 in rates else rates[-1]
@@ -104,13 +120,14 @@ def early_learning(study: Study, found: Sequence[Group], model: str, path: Path)
                 continue
             epochs = [epoch for epoch, _, _ in group.curve]
             look = _look(study, group.setting.defence)
-            axes[0][column].plot(epochs, [_percent(hits) for _, hits, _ in group.curve], **look)
-            axes[1][column].plot(epochs, [bleu for _, _, bleu in group.curve], **look)
-        axes[0][column].set_title(f"{attack_label(attack)}, {100 * rate:g} % poison ({model})", fontsize=10)
-        axes[0][column].set_ylim(-3, 103)
-        axes[1][column].set_xlabel("epoch")
-    axes[0][0].set_ylabel("attack success, %")
-    axes[1][0].set_ylabel("BLEU, clean prompts")
+            above.plot(epochs, [_percent(hits) for _, hits, _ in group.curve], **look)
+            below.plot(epochs, [bleu for _, _, bleu in group.curve], **look)
+        above.set_title(f"{attack_label(attack)}, {100 * rate:g} % poison ({model})", fontsize=10)
+        above.set_ylim(-3, 103)
+        below.set_xlabel("epoch")
+        if column == 0:
+            above.set_ylabel("attack success, %")
+            below.set_ylabel("BLEU, clean prompts")
     _legend(figure, axes)
     _save(figure, path)
     return True
@@ -123,12 +140,12 @@ def poison_rates(study: Study, found: Sequence[Group], model: str, path: Path) -
     if not attacks:
         return False
     figure, axes = _figure(len(attacks), 1)
-    for column, attack in enumerate(attacks):
-        axis = axes[0][column]
+    for at, attack in enumerate(attacks):
+        axis = axes[at // WIDEST][at % WIDEST]
         here = [g for g in mine if g.setting.attack == attack]
         defences = list(dict.fromkeys(g.setting.defence for g in here))
-        for at, defence in enumerate(defences):
-            aside = 10 ** (STEP_ASIDE * (at - (len(defences) - 1) / 2))
+        for place, defence in enumerate(defences):
+            aside = 10 ** (STEP_ASIDE * (place - (len(defences) - 1) / 2))
             _draw_rates(axis, study, [g for g in here if g.setting.defence == defence], aside=aside)
         axis.set_title(f"{attack_label(attack)} ({model})", fontsize=10)
         axis.set_xscale("log")
@@ -137,7 +154,8 @@ def poison_rates(study: Study, found: Sequence[Group], model: str, path: Path) -
         axis.minorticks_off()
         axis.set_ylim(-3, 103)
         axis.set_xlabel("poison rate, %")
-    axes[0][0].set_ylabel("attack success, %")
+        if at % WIDEST == 0:
+            axis.set_ylabel("attack success, %")
     _legend(figure, axes)
     _save(figure, path)
     return True

@@ -102,6 +102,27 @@ def test_lines_at_the_same_height_stand_beside_one_another(
     assert all(4.5 < place < 5.5 for place in places)
 
 
+@pytest.mark.parametrize("attacks", [1, 2, 7])
+def test_a_picture_holds_its_legend_and_is_not_too_wide(
+    study: Study, figures: list[Any], tmp_path: Path, attacks: int
+) -> None:
+    defences = {f"d{n}": Defence(strategy="dece", label=f"DeCE w. Spectral signatures {n}") for n in range(6)}
+    wide = study.model_copy(update={"defences": defences})
+    names = ("badpre", "ripple", "grammar", "invisible", "comment", "first_row", "dead_code")[:attacks]
+    some = found(*[outcome(defence=d, hits=1, attack=name) for name in names for d in defences])
+    for picture in (chart.early_learning, chart.poison_rates):
+        assert picture(wide, some, "decoder", tmp_path / "x.png")
+        figure = figures[-1]
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box, page = legend.get_window_extent(), figure.bbox
+        assert box.x0 >= page.x0 - 1
+        assert box.x1 <= page.x1 + 1
+        assert figure.get_size_inches()[0] <= 14
+        titles = [axis.get_title() for axis in figure.axes if axis.get_visible() and axis.get_title()]
+        assert len(titles) == attacks
+
+
 def test_many_defences_look_different(study: Study) -> None:
     many = study.model_copy(
         update={"defences": {f"d{n}": Defence(strategy="dece", label=str(n)) for n in range(40)}}
