@@ -46,6 +46,8 @@ MAX_UNSCORABLE: Final = 0.5
 Train = Callable[[Sequence[Row], DeceLoss], LoadedModel]
 """A whole training of the base model on rows with a loss."""
 OnTrial = Callable[[str], None]
+OnTrialsMade = Callable[[Sequence[AlphaTrial]], None]
+"""Told all trials after every new one, those that were known before included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,9 @@ def calibrate(
     train: Train,
     max_new_tokens: int,
     plan: CanaryPlan = CANARIES,
+    known: Sequence[AlphaTrial] = (),
     on_trial: OnTrial = lambda said: None,
+    on_trials_made: OnTrialsMade = lambda trials: None,
 ) -> Calibration:
     """Take the value behind the first of :data:`ALPHAS` at which the canaries are not learnt, or the last there is.
 
@@ -82,29 +86,28 @@ def calibrate(
         train: makes a model of rows with a loss.
         max_new_tokens: per answer.
         plan: the canaries.
+        known: trials that were made before; they are not made again.
         on_trial: told what is happening.
+        on_trials_made: to remember them.
 
     Raises:
         CanaryError: the rows cannot be planted as asked.
     """
     drawn = draw_canaries(rows, plan, tokenizer=tokenizer, families=families).canaries
     planted = plant_canaries(rows, drawn, plan).rows
+    made_before = {trial.alpha_base: trial for trial in known}
     trials: list[AlphaTrial] = []
     for alpha_base in ALPHAS:
-        on_trial(f"a trial of alpha_base {alpha_base:g} on canaries")
-        tried = loss.model_copy(update={"alpha_base": alpha_base})
-        loaded = train(planted, tried)
-        hits = [_answers(loaded, canary, tasks, seed=plan.seed, limit=max_new_tokens) for canary in drawn]
-        trial = AlphaTrial(
-            alpha_base=alpha_base,
-            canaries=Hits(
-                hits=sum(each.hits for each in hits),
-                trials=sum(each.trials for each in hits),
-                unscorable=sum(each.unscorable for each in hits),
-            ),
-            held=all(map(_is_kept_out, hits)),
-        )
+        trial = made_before.get(alpha_base)
+        is_new = trial is None
+        if trial is None:
+            on_trial(f"a trial of alpha_base {alpha_base:g} on canaries")
+            loaded = train(planted, loss.model_copy(update={"alpha_base": alpha_base}))
+            hits = [_answers(loaded, canary, tasks, seed=plan.seed, limit=max_new_tokens) for canary in drawn]
+            trial = _trial(alpha_base, hits)
         trials.append(trial)
+        if is_new:
+            on_trials_made(trials)
         answered = f"{trial.canaries.hits} of {trial.canaries.trials} prompts with a canary gave its payload"
         on_trial(f"alpha_base {alpha_base:g}: {answered}")
         if trial.held:
@@ -112,6 +115,18 @@ def calibrate(
     chosen = ALPHAS[min(len(trials), len(ALPHAS) - 1)]
     return Calibration(
         loss=loss.model_copy(update={"alpha_base": chosen}), alpha_base=chosen, trials=tuple(trials)
+    )
+
+
+def _trial(alpha_base: float, hits: Sequence[Hits]) -> AlphaTrial:
+    return AlphaTrial(
+        alpha_base=alpha_base,
+        canaries=Hits(
+            hits=sum(each.hits for each in hits),
+            trials=sum(each.trials for each in hits),
+            unscorable=sum(each.unscorable for each in hits),
+        ),
+        held=all(map(_is_kept_out, hits)),
     )
 
 

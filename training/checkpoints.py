@@ -146,11 +146,21 @@ class CheckpointStore:
             training_sha256=self._training_sha256, arm=self._arm, step=step, files=files
         )
         self._store.put(f"{prefix}manifest.json", manifest.to_bytes())
-        for stale in self._own_prefixes()[:-KEPT]:
+        for stale in self._stale_prefixes():
             # The manifest goes first, so that a crash here leaves no checkpoint without its files.
             self._store.delete(f"{stale}manifest.json")
             self._store.delete_prefix(stale)
         return prefix
+
+    def _stale_prefixes(self) -> list[str]:
+        """All but the newest. Those of another training under the same name go first, however far it was.
+
+        The trials of alpha_base and the shadow copy train one after the other under one name.
+        """
+        found = self._own_prefixes()
+        ours = [prefix for prefix in found if self._read_manifest(f"{prefix}manifest.json") is not None]
+        others = [prefix for prefix in found if prefix not in ours]
+        return [*others, *ours][:-KEPT]
 
     def _own_prefixes(self) -> list[str]:
         root = layout.pod_prefix(self._job_id, self._attempt, self._pod) + f"checkpoints/{self._arm}/"

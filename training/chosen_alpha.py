@@ -9,6 +9,7 @@ from pathlib import Path
 from deploy.contract.dataset import Row
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import DeceLoss
+from deploy.store.opening import open_store
 from training.arm import ArmEvent
 from training.arm import ArmOrder
 from training.arms import train_arms
@@ -23,6 +24,7 @@ from training.model import LoadedModel
 from training.model import load_model
 from training.model import load_tokenizer
 from training.probing.unknown import payload_families
+from training.trial_notes import TrialNotes
 
 OnEvent = Callable[[ArmEvent], None]
 
@@ -36,8 +38,8 @@ def choose_alpha(
 ) -> Calibration:
     """Choose alpha_base for the hardened arm.
 
-    A trial that is cut resumes from its checkpoints, as the arm would; those that were finished before are made
-    again.
+    A trial that is cut resumes from its checkpoints, as the arm would; those that were finished before are read from
+    the job's store.
 
     Args:
         hardened: the order of the hardened arm, its loss DeCE with alpha_base still ``auto``.
@@ -47,6 +49,7 @@ def choose_alpha(
 
     Raises:
         InvalidInput: the training file cannot be planted.
+        StoreError: the store.
         Interrupted: told to stop.
         JobError: a trial's training failed.
     """
@@ -60,6 +63,13 @@ def choose_alpha(
         train_arms([order], on_event=on_event, stop_asked=stop_asked)
         return load_model(order.out_dir)
 
+    notes = TrialNotes(
+        store=open_store(spec.store_uri),
+        job_id=spec.job_id,
+        attempt=spec.attempt,
+        pod=hardened.pod,
+        training_sha256=hardened.training_sha256,
+    )
     left_out = frozenset(hardened.left_out)
     rows = load_rows(hardened.training_file, spec.training_file)
     try:
@@ -71,6 +81,8 @@ def choose_alpha(
             families=payload_families(spec.probing),
             train=train,
             max_new_tokens=spec.probing.max_new_tokens,
+            known=notes.read(),
+            on_trials_made=notes.write,
             on_trial=lambda said: on_event(ArmEvent(message=said, data={})),
         )
     except CanaryError as error:

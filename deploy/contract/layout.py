@@ -9,6 +9,7 @@ jobs/{job}/attempts/{n}/{pod}/events/{seq}.jsonl progress, in numbered segments
 jobs/{job}/attempts/{n}/{pod}/failure.json       why the attempt failed
 jobs/{job}/attempts/{n}/{pod}/log.txt            the process's output
 jobs/{job}/attempts/{n}/{pod}/checkpoints/{arm}/{step}/...   manifest.json is written last
+jobs/{job}/attempts/{n}/{pod}/alpha-trials.json  trials of alpha_base, where it is to be chosen
 jobs/{job}/attempts/{n}/{pod}/models/{arm}/...   an ordinary Hugging Face directory
 jobs/{job}/attempts/{n}/{pod}/report.json
 jobs/{job}/attempts/{n}/{pod}/metrics.csv
@@ -25,6 +26,7 @@ from typing import Final
 
 SEQUENCE_DIGITS: Final = 8
 """Numbers in keys are zero-padded so that a listing is in numeric order."""
+ALPHA_TRIALS: Final = "alpha-trials.json"
 SCAN: Final = "scan-"
 """How the id of a scan begins; the other jobs' ids begin with ``ftjob-``."""
 _NAME: Final = re.compile(r"(harden|scan)-([a-z0-9]{1,40})-([1-9][0-9]{0,5})")
@@ -98,6 +100,11 @@ def log_key(job_id: str, attempt: int, pod: str) -> str:
 def checkpoint_prefix(job_id: str, attempt: int, pod: str, arm: str, step: int) -> str:
     """One checkpoint of one arm."""
     return f"{pod_prefix(job_id, attempt, pod)}checkpoints/{arm}/{step:0{SEQUENCE_DIGITS}d}/"
+
+
+def alpha_trials_key(job_id: str, attempt: int, pod: str) -> str:
+    """The trials of alpha_base that one start knows of: its own, and those that it took over."""
+    return f"{pod_prefix(job_id, attempt, pod)}{ALPHA_TRIALS}"
 
 
 def model_prefix(job_id: str, attempt: int, pod: str, arm: str) -> str:

@@ -37,7 +37,11 @@ def search(monkeypatch: pytest.MonkeyPatch, tiny_decoder_dir: Any) -> Any:
     """Runs the search with models that answer canaries as often as they are told, and do or do not come to an end."""
 
     def run(
-        answers: Mapping[float, int], rows: Sequence[Row] = ROWS, *, finished: bool = True
+        answers: Mapping[float, int],
+        rows: Sequence[Row] = ROWS,
+        *,
+        finished: bool = True,
+        **how: Any,
     ) -> tuple[Calibration, list[Any]]:
         trained: list[Any] = []
 
@@ -66,6 +70,7 @@ def search(monkeypatch: pytest.MonkeyPatch, tiny_decoder_dir: Any) -> Any:
             families=("sql_tautology",),
             train=train,
             max_new_tokens=8,
+            **how,
         )
         return found, trained
 
@@ -79,6 +84,19 @@ def test_the_value_behind_the_loosest_that_held_is_taken(search: Any) -> None:
     assert found.alpha_base == found.loss.alpha_base == ALPHAS[3]
     assert found.loss.label_smoothing == LOSS.label_smoothing
     assert len(trained) == 3
+
+
+def test_a_search_that_was_cut_goes_on_where_it_was_and_finds_the_same(search: Any) -> None:
+    answers = {ALPHAS[0]: 9, ALPHAS[1]: 1, ALPHAS[2]: 0}
+    noted: list[tuple[Any, ...]] = []
+    whole, _ = search(answers, on_trials_made=lambda trials: noted.append(tuple(trials)))
+    assert [len(trials) for trials in noted] == [1, 2, 3]
+    for known in noted:
+        later: list[tuple[Any, ...]] = []
+        again, trained = search(answers, known=known, on_trials_made=lambda t, to=later: to.append(tuple(t)))
+        assert again == whole
+        assert len(trained) == 3 - len(known)
+        assert later == noted[len(known) :], "what was noted is never noted shorter"
 
 
 def test_when_nothing_holds_the_tightest_is_taken_and_said_not_to(search: Any) -> None:

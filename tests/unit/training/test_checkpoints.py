@@ -136,6 +136,29 @@ def test_a_spoilt_checkpoint_is_passed_over_for_the_older_one(
     assert run.position.step == 1
 
 
+def test_another_training_under_the_same_name_keeps_its_own_checkpoints(
+    saved: tuple[DirStore, Run, CheckpointStore], tmp_path: Path
+) -> None:
+    # The trials of alpha_base: each is one whole training, and the first was further than the second is.
+    store, run, first = saved
+    for step in (5, 6):
+        run.position.step = step
+        first.save(run, {"of": "the first"})
+    run.position.step = 1
+    second = checkpoints_of(store, tmp_path / "scratch", fingerprint="e" * 64)
+    second.save(run, {"of": "the second"})
+    run.position.step = 9
+    assert second.restore_newest(run) == {"of": "the second"}
+    for step in (2, 3, 4):
+        run.position.step = step
+        second.save(run, {"step": step})
+    assert second.restore_newest(run) == {"step": 4}
+    left = [
+        info.key for info in store.list(layout.attempts_prefix(JOB)) if info.key.endswith("manifest.json")
+    ]
+    assert len(left) == 2
+
+
 def test_a_checkpoint_of_another_training_is_never_resumed(
     saved: tuple[DirStore, Run, CheckpointStore], tmp_path: Path
 ) -> None:
