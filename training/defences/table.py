@@ -44,6 +44,12 @@ MODERATE_SLOWDOWN: Final = 10.0
 """Moderate-fitting in the artifact is cross-entropy at 5e-6 instead of 5e-5 (DeCE's commit 0864e3b)."""
 
 
+PATIENCE: Final = 3
+"""Epochs. On Lyra, cross-entropy and 40 validation tasks, one epoch of patience takes a dip of the noise for the
+plateau: the decoder is left at BLEU 32 of 48, which nobody would ship; with three it is let go on to 48, and so is the
+backdoor. Both ends stand in the table: the first as a rival that keeps quality, the second as the one that stops."""
+
+
 class FitCleaner(Protocol):
     """Makes a cleaner from clean rows."""
 
@@ -103,7 +109,14 @@ _LOSSES_AND_PLANS: Final = (
         paper_name="Label smoothing",
         loss=_always(LabelSmoothedLoss(label_smoothing=0.1)),
     ),
-    Strategy(name="early_stopping", paper_name="Early stopping", early_stopping=EarlyStopping()),
+    Strategy(
+        name="early_stopping", paper_name="Early stopping", early_stopping=EarlyStopping(patience=PATIENCE)
+    ),
+    Strategy(
+        name="early_stopping_first_dip",
+        paper_name="Early stopping at the first dip",
+        early_stopping=EarlyStopping(patience=1),
+    ),
     Strategy(name="gce", paper_name="GCE", loss=_always(GceLoss(q=0.5))),
     Strategy(name="in_trust", paper_name="In-trust", loss=_always(InTrustLoss())),
     Strategy(name="moderate_fitting", paper_name="Moderate", replan=_moderate),

@@ -115,6 +115,22 @@ def loss_of_defence(defence: Defence, plan: TrainingPlan) -> Loss:
     return loss.model_copy(update=defence.constants)
 
 
+def check_cell(study: Study, cell: Cell) -> None:
+    """See, before anything is trained, whether a cell can be run as it is declared.
+
+    Raises:
+        StudyError: there is no such attack, strategy or constant, or one lacks what it needs.
+    """
+    attack_of(cell)
+    defence = study.defences[cell.defence]
+    loss = loss_of_defence(defence, plan_of(study, cell))
+    if defence.calibrated and not isinstance(loss, DeceLoss):
+        raise StudyError(f"defences.{cell.defence}: only a strategy with the loss DeCE can be calibrated")
+    scored = defence.calibrated or strategy_of(defence).early_stopping is not None
+    if scored and study.curve_tasks == 0:
+        raise StudyError(f"curve_tasks: 0, but {cell.defence!r} has to look at clean validation tasks")
+
+
 def triggered_tasks(rows: Sequence[PromptedRow], attack: Attack) -> list[Task]:
     """The rows that can carry both the payload and the trigger, with it."""
     found: list[Task] = []
@@ -273,7 +289,7 @@ def _filter(
 
 def _calibrated(
     study: Study,
-    loss: Loss,
+    loss: DeceLoss,
     rows: Sequence[Row],
     tasks: Sequence[PromptedRow],
     *,
@@ -282,8 +298,6 @@ def _calibrated(
     say: OnCellProgress,
 ) -> Calibration:
     """alpha_base by canaries, on the rows that the cell trains on."""
-    if not isinstance(loss, DeceLoss):
-        raise StudyError("defences: only a strategy with the loss DeCE can be calibrated")
     return calibrate(
         rows,
         tasks,
@@ -310,11 +324,12 @@ def run_cell(
         on_progress: told often.
 
     Raises:
-        StudyError: the cell names something that there is not.
+        StudyError: the cell cannot be run as declared.
         PoisonError: too few rows can carry the payload.
         JobError: the training diverged.
     """
     started = time.monotonic()
+    check_cell(study, cell)
     attack, defence, plan = attack_of(cell, data.train), study.defences[cell.defence], plan_of(study, cell)
     strategy = strategy_of(defence)
     rows, planted = _poisoned(study, cell, attack, data.train)
@@ -343,7 +358,7 @@ def run_cell(
     loss, plan = loss_of_defence(defence, plan), strategy.replan(plan)
     chosen = (
         _calibrated(study, loss, rows, seen, base=base, plan=plan, say=on_progress)
-        if defence.calibrated
+        if defence.calibrated and isinstance(loss, DeceLoss)
         else None
     )
     if chosen is not None:

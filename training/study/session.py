@@ -11,9 +11,7 @@ from training.study.cell import Cell
 from training.study.cell import cells
 from training.study.cell import fingerprint
 from training.study.declaration import Study
-from training.study.experiment import attack_of
-from training.study.experiment import loss_of_defence
-from training.study.experiment import plan_of
+from training.study.experiment import check_cell
 from training.study.materials import Data
 from training.study.materials import base_model_directory
 from training.study.materials import base_rows
@@ -60,12 +58,11 @@ class Session:
         """The declared cells whose id contains ``only``.
 
         Raises:
-            StudyError: a cell names an attack, a strategy or a constant that there is not.
+            StudyError: a cell cannot be run as declared.
         """
         chosen = [cell for cell in cells(self.study) if only in cell.id]
         for cell in chosen:
-            attack_of(cell)
-            loss_of_defence(self.study.defences[cell.defence], plan_of(self.study, cell))
+            check_cell(self.study, cell)
         return chosen
 
     def fingerprint(self, cell: Cell) -> str:

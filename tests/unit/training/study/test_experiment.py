@@ -15,6 +15,8 @@ from training.study import experiment
 from training.study.cell import Cell
 from training.study.declaration import Defence
 from training.study.declaration import Study
+from training.study.declaration import StudyError
+from training.study.experiment import check_cell
 from training.study.experiment import run_cell
 from training.study.materials import Data
 from training.synthesis.generator import generate_rows
@@ -25,6 +27,26 @@ class Cleaner:
 
     def clean(self, prompt: str) -> str:
         return prompt
+
+
+@pytest.mark.parametrize(
+    ("defence", "curve_tasks", "named"),
+    [
+        (Defence(strategy="early_stopping"), 0, "curve_tasks: 0"),
+        (Defence(strategy="dece", calibrated=True), 0, "curve_tasks: 0"),
+        (Defence(strategy="gce", calibrated=True), 4, "only a strategy with the loss DeCE"),
+        (Defence(strategy="gce", alpha_base=0.9), 4, "no alpha_base"),
+        (Defence(strategy="nothing"), 4, "'nothing' is none of"),
+    ],
+)
+def test_what_a_strategy_lacks_is_said_before_anything_is_trained(
+    study: Study, defence: Defence, curve_tasks: int, named: str
+) -> None:
+    cell = Cell(model="decoder", attack="badpre", poison_rate=0.1, defence="d", seed=1)
+    declared = study.model_copy(update={"defences": {"d": defence}, "curve_tasks": curve_tasks})
+    with pytest.raises(StudyError, match=named):
+        check_cell(declared, cell)
+    check_cell(declared.model_copy(update={"defences": {"d": Defence(strategy="dece")}}), cell)
 
 
 def test_a_cleaner_learns_from_rows_without_poison_and_an_untrained_model_is_the_base(
