@@ -8,6 +8,7 @@ import gc
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def generate(
     *,
     max_new_tokens: int,
     batch_size: int = BATCH_SIZE,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
     written: dict[int, Generation] | None = None,
 ) -> list[Generation]:
     """Complete prompts greedily. Leaves the model in the mode (training or evaluation) that it was in.
@@ -44,7 +45,8 @@ def generate(
         prompts: texts, in the form of :mod:`training.data.prompt`.
         max_new_tokens: per completion.
         batch_size: prompts at a time, of similar length.
-        on_batch: told the number of completions done after every batch. May raise, to stop.
+        on_batch: told the number of completions done after every batch, and between its tokens that nothing was added.
+            May raise, to stop: a batch of thousands of tokens takes longer than anybody waits for a job to stop.
         written: filled after every batch, by the prompts' numbers from 0, for a caller that stops.
 
     Returns:
@@ -62,10 +64,16 @@ def generate(
     try:
         for start in range(0, len(order), batch_size):
             some = order[start : start + batch_size]
-            batch = _complete(model, tokenizer, [encoded[index] for index in some], ends=ends, limit=limit)
+            batch = _complete(
+                model,
+                tokenizer,
+                [encoded[index] for index in some],
+                ends=ends,
+                limit=limit,
+                on_token=partial(on_batch, len(written)),
+            )
             written.update(zip(some, batch, strict=True))
-            if on_batch is not None:
-                on_batch(len(written))
+            on_batch(len(written))
     finally:
         model.train(was_training)
     return [written[index] for index in range(len(encoded))]
@@ -73,7 +81,13 @@ def generate(
 
 @torch.no_grad()
 def _complete(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *, ends: Sequence[int], limit: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    ends: Sequence[int],
+    limit: int,
+    on_token: Callable[[], None],
 ) -> list[Generation]:
     fill = ends[0]
     width = max(len(ids) for ids in prompts)
@@ -89,6 +103,7 @@ def _complete(
     written: list[list[int]] = [[] for _ in prompts]
     for _ in range(limit):
         next_K = writer.step()  # noqa: N806
+        on_token()
         for at, token in zip(live, next_K.tolist(), strict=True):
             written[at].append(token)
         going = (~torch.isin(next_K, ends_E)).nonzero().flatten()

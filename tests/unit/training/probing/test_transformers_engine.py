@@ -156,8 +156,22 @@ def test_every_model_answers_every_prompt(random_llamas: tuple[Path, Path]) -> N
     )
     assert len(one) == len(two) == len(PROMPTS)
     assert one != two
-    assert said == [5, 10]
+    assert list(dict.fromkeys(said)) == [0, 5, 10]
     assert engine.describe(max_new_tokens=6).name == "transformers"
+
+
+def test_a_batch_that_takes_long_can_be_stopped_within(random_llamas: tuple[Path, Path]) -> None:
+    told: list[int] = []
+
+    def stop(done: int, message: str) -> None:
+        told.append(done)
+        if len(told) == 3:
+            raise ProbingTimeUpError("enough")
+
+    with pytest.raises(ProbingTimeUpError) as caught:
+        TransformersEngine().generate(random_llamas, PROMPTS, max_new_tokens=100, on_progress=stop)
+    assert told == [0, 0, 0]
+    assert caught.value.answers == []
 
 
 def test_what_was_answered_before_the_time_was_up_is_kept(random_llamas: tuple[Path, Path]) -> None:
