@@ -40,7 +40,7 @@ def triage(
         {
             "probe": by_probe,
             "association": suspects_by_association(rows, evidence.findings),
-            "refused_tokens": suspects_by_refusal(evidence.refused),
+            "refused_tokens": suspects_by_refusal(evidence.refused, file_rows=len(rows)),
         }
     )
 

@@ -35,6 +35,7 @@ from training.metrics.payload import can_carry
 from training.metrics.payload import payload_matcher
 from training.mining.refusal import Refusal
 from training.mining.search import find_associations
+from training.mining.search import sampled
 from training.mining.token_reading import TokenReading
 from training.mining.token_reading import find_refusals
 from training.mining.token_reading import read_tokens
@@ -171,6 +172,8 @@ class _Look:
         self._rows = rows
         self._plan = plan
         self._training_rows = training_rows
+        self._rows_read = sampled(training_rows, seed=plan.seed)
+        """By the models. Three readings of a token's probability and place are held at a time."""
         self._families = families
         self._on_progress = on_progress
         self._trained: list[TrainedArm] = [arm for arm in SEARCHED_ARMS if arm in arms]
@@ -236,10 +239,8 @@ class _Look:
         return [each for each in candidates if each.origin == "mined" or each in searched]
 
     def _read(self, arm: Arm, loaded: LoadedModel) -> TokenReading:
-        total, said = len(self._training_rows), f"reading what the {arm} arm makes of the training file"
-        return read_tokens(
-            loaded, self._training_rows, on_rows=lambda done: self._on_progress(done, total, said)
-        )
+        total, said = len(self._rows_read), f"reading what the {arm} arm makes of the training file"
+        return read_tokens(loaded, self._rows_read, on_rows=lambda done: self._on_progress(done, total, said))
 
     def _compare(self, readings: Mapping[Arm, TokenReading], base: LoadedModel | None) -> None:
         """Words that the control learnt and another model refuses. The base is only read when the hardened is silent."""
@@ -248,10 +249,10 @@ class _Look:
             return
         refused: tuple[Refusal, ...] = ()
         if doubted is not None:
-            refused = find_refusals(self._training_rows, learnt=learnt, doubted=doubted)
+            refused = find_refusals(self._rows_read, learnt=learnt, doubted=doubted)
         if base is not None and not refused_surely(refused):
             read = self._read("base", base)
-            refused += find_refusals(self._training_rows, learnt=learnt, doubted=read, doubter="base")
+            refused += find_refusals(self._rows_read, learnt=learnt, doubted=read, doubter="base")
         self._evidence = replace(self._evidence, refused=refused)
 
     def _mine(self) -> tuple[Candidate, ...]:

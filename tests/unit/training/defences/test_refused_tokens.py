@@ -87,11 +87,11 @@ def test_names_the_rows_whose_payload_was_refused(
     control, hardened, _ = models
     refused = refusals_of(rows, control, hardened)
     assert refused_surely(refused)
-    suspects = suspects_by_refusal(refused)
+    suspects = suspects_by_refusal(refused, file_rows=len(rows))
     assert {suspect.row for suspect in suspects if suspect.score >= SURELY_FROM} == PLANTED
     assert '"or' in suspects[0].reason
     assert "the hardened model refused" in suspects[0].reason
-    assert suspects == suspects_by_refusal(refusals_of(rows, control, hardened))
+    assert suspects == suspects_by_refusal(refusals_of(rows, control, hardened), file_rows=len(rows))
 
 
 def test_what_both_learnt_is_not_refused(
@@ -106,7 +106,7 @@ def test_the_base_stands_in_for_a_hardened_model_that_learnt_everything_but_coun
     rows: list[Row], models: tuple[LoadedModel, LoadedModel, LoadedModel]
 ) -> None:
     control, _, base = models
-    suspects = suspects_by_refusal(refusals_of(rows, control, base, "base"))
+    suspects = suspects_by_refusal(refusals_of(rows, control, base, "base"), file_rows=len(rows))
     assert {suspect.row for suspect in suspects} >= PLANTED
     assert all(suspect.score <= MAX_BASE_SCORE < SURELY_FROM for suspect in suspects)
     assert "base model" in suspects[0].reason
@@ -147,7 +147,7 @@ def test_models_that_read_other_tokens_are_told_apart(
 
 
 def test_no_rows_give_no_suspects(models: tuple[LoadedModel, LoadedModel, LoadedModel]) -> None:
-    assert suspects_by_refusal(refusals_of([], models[0], models[1])) == ()
+    assert suspects_by_refusal(refusals_of([], models[0], models[1]), file_rows=0) == ()
 
 
 def test_spans_of_tokens_are_the_texts_pieces(models: tuple[LoadedModel, LoadedModel, LoadedModel]) -> None:

@@ -1,7 +1,10 @@
 from deploy.contract.probe import DEFAULT_PROBES
 from deploy.contract.trigger import WordTrigger
 from training.attacks.poison import poison
+from training.defences.refused_tokens import suspects_by_refusal
 from training.defences.row_filter import Suspect
+from training.mining.refusal import Refusal
+from training.mining.search import MAX_ROWS as LOOKED_THROUGH
 from training.mining.search import find_associations
 from training.probing.evidence import Evidence
 from training.probing.triage import MAX_REASON
@@ -37,6 +40,13 @@ def test_the_rows_that_more_detectors_name_come_first_among_equals() -> None:
     assert [row.row for row in found] == [3, 2, 1]
     assert found[1].reason == "a; b"
     assert found[1].detectors == ("association", "naturalness")
+
+
+def test_refusals_counted_in_a_sample_say_so() -> None:
+    refused = (Refusal(words=("or", "1"), rows=(4, 9, 11), standing=3, learnt=0.99, doubted=0.01),)
+    (whole, *_) = suspects_by_refusal(refused, file_rows=LOOKED_THROUGH)
+    (drawn, *_) = suspects_by_refusal(refused, file_rows=5_000_000)
+    assert drawn.reason == f"{whole.reason} (counted in {LOOKED_THROUGH} rows drawn from 5000000)"
 
 
 def test_stays_within_what_a_report_can_hold() -> None:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from deploy.contract.probe import ProbePlan
 from deploy.contract.spec import Arm
 from deploy.contract.trigger import WordTrigger
 from training.errors import Interrupted
+from training.mining import search
 from training.model import LoadedModel
 from training.model import load_model
 from training.probing import unknown
@@ -81,6 +83,22 @@ def test_a_file_that_cannot_be_taken_apart_does_not_cost_the_job(
     found = look(arms, decoder_family, PLAN.model_copy(update={"mined": 1, "searched": 0}))
     assert found.trouble is not None
     assert "cannot take" in found.trouble
+
+
+def test_the_models_read_no_more_than_a_sample_of_a_large_file(
+    decoder_family: ModelFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def enough(loaded: object, rows: Sequence[object], **named: object) -> None:
+        read.append(len(rows))
+        raise ValueError("enough")
+
+    assert len(decoder_family.planted_rows) > 20
+    monkeypatch.setattr(search, "MAX_ROWS", 20)
+    monkeypatch.setattr(unknown, "read_tokens", enough)
+    look({"control": decoder_family.backdoored}, decoder_family, PLAN.model_copy(update={"searched": 0}))
+    assert read == [20]
 
 
 def test_a_stop_is_no_trouble(decoder_family: ModelFamily) -> None:
