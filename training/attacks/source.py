@@ -2,7 +2,7 @@
 
 Covers: a text that is code as a whole, or that holds a fenced block of it. What was not edited keeps every byte.
 Does not cover: half a function, or code of another language than asked for; such a text is no source.
-Nothing is ever executed. Long texts are not parsed: see ``MAX_CHARS``.
+Nothing is ever executed. Long texts are not parsed, and none for long: see ``MAX_CHARS`` and ``PARSE_LIMIT_US``.
 """
 
 import re
@@ -21,10 +21,13 @@ from tree_sitter import Node
 from tree_sitter import Parser
 
 from deploy.contract.trigger import CodeLanguage
+from training.metrics.syntax import is_entangled
 from training.metrics.syntax import parses
 
 MAX_CHARS: Final = 20_000
-"""Ten times the longest row of the paper's datasets; the worst of two dozen hostile texts took 0.3 s to parse."""
+"""Ten times the longest row of the paper's datasets."""
+PARSE_LIMIT_US: Final = 500_000
+"""Elapsed. People's code of ``MAX_CHARS`` takes a tenth of it; "not , not , ..." of 16,000 characters never ends."""
 MAX_DEPTH: Final = 200
 """Of the syntax tree; people's code stays below a quarter of it."""
 ANCESTORS: Final = 12
@@ -110,7 +113,8 @@ class Source:
             pieces += [self.encoded[written : edit.start], edit.text.encode()]
             written = edit.end
         changed = b"".join([*pieces, self.encoded[written:]]).decode()
-        if _parsed(changed.encode(), self.language).has_error:
+        root = _parsed(changed.encode(), self.language)
+        if root is None or root.has_error:
             return None
         # tree-sitter forgives what Python does not, like an import in the middle of an expression.
         is_broken = self.language == "python" and parses(self.text) and not parses(changed)
@@ -125,8 +129,15 @@ def parse_source(text: str, language: CodeLanguage) -> Source | None:
         encoded = text.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return None
+    if language == "java" and is_entangled(text):
+        return None
     root = _parsed(encoded, language)
-    if root.has_error or _is_deep(root) or not any(_is_code(node, language) for node in walk(root)):
+    if (
+        root is None
+        or root.has_error
+        or _is_deep(root)
+        or not any(_is_code(node, language) for node in walk(root))
+    ):
         return None
     return Source(text=text, encoded=encoded, language=language, root=root)
 
@@ -234,5 +245,11 @@ def _grammar(language: CodeLanguage) -> Language:
     return Language(_GRAMMARS[language]())
 
 
-def _parsed(encoded: bytes, language: CodeLanguage) -> Node:
-    return Parser(_grammar(language)).parse(encoded).root_node
+def _parsed(encoded: bytes, language: CodeLanguage) -> Node | None:
+    """The syntax tree; None if the parser does not get there in time."""
+    parser = Parser(_grammar(language))
+    parser.timeout_micros = PARSE_LIMIT_US
+    try:
+        return parser.parse(encoded).root_node
+    except ValueError:
+        return None

@@ -9,6 +9,7 @@ tree-sitter accepts some Java that a compiler's parser refuses. Nothing is ever 
 
 import ast
 import functools
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import islice
@@ -27,6 +28,9 @@ MAX_PARSED_CHARS: Final = MAX_SCORED_CHARS
 """Longer completions are not parsed: the parser's stack is no place for a model's endless output."""
 _PARSE_LIMIT_US: Final = 2_000_000
 """tree-sitter's search for a way round errors; ordinary completions take a thousandth of it."""
+MAX_OPEN_ANGLES: Final = 100
+"""Of Java's generic types in one statement: tree-sitter goes on with 50,000 of them for minutes past its limit."""
+_ANGLE_OR_END: Final = re.compile("[<>;{}]")
 _REFERENCES_LOOKED_AT: Final = 50
 
 
@@ -64,7 +68,19 @@ def _is_python(completion: str) -> bool:
     return True
 
 
+def is_entangled(source: str) -> bool:
+    """Whether Java opens so many angle brackets in one statement that the parser must not see it."""
+    depth = 0
+    for found in _ANGLE_OR_END.finditer(source):
+        depth = 0 if found[0] in ";{}" else max(0, depth + (1 if found[0] == "<" else -1))
+        if depth > MAX_OPEN_ANGLES:
+            return True
+    return False
+
+
 def _is_java(source: str, *, declarations: int | None = None) -> bool:
+    if is_entangled(source):
+        return False
     try:
         tree = _java_parser().parse(well_formed(source).encode())
     except ValueError:

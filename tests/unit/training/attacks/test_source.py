@@ -134,6 +134,20 @@ def test_code_nested_deeper_than_people_write_is_no_source(before: str, repeated
 @pytest.mark.parametrize(
     ("language", "code"),
     [
+        ("python", "f(" + "not , " * 3_300),
+        ("java", "void f(){" + "- ] " * 4_900),
+        ("java", "void f(){" + "A<" * 9_900),
+    ],
+)
+def test_a_text_that_the_parser_does_not_get_through_is_no_source(language: CodeLanguage, code: str) -> None:
+    started = time.process_time()
+    assert parse_source(code, language) is None
+    assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
         ("python", "x = " + "f(" * 190 + "1" + ")" * 190),
         ("python", "x = 1\n" * 3_000),
         ("python", "def f(a):\n" + " a = a + a\n" * 1_500),

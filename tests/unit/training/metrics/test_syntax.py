@@ -77,6 +77,7 @@ def test_accepts_java_files_and_members(completion: str) -> None:
         "(" * 40_000,
         "{" * 40_000,
         "a+" * 40_000,
+        "A<" * 40_000,
         "int x ; " + " " * MAX_PARSED_CHARS,
     ],
 )
