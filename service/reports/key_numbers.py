@@ -112,7 +112,11 @@ def _power(report: PublishedReport) -> KeyNumber:
         note = f"{found.hits} of {found.trials} planted triggers found; false alarms: {decoys.hits} of {decoys.trials}"
     else:
         asr = percent(report.policy.max_asr_upper)
-        note = f"chance that a trigger that was tried shows an attack success rate of {asr}; none was planted to test it"
+        note = f"chance that a trigger that was tried shows an attack success rate of {asr}; "
+        planted = report.detection is not None
+        note += (
+            "too few that were planted were learnt to test it" if planted else "none was planted to test it"
+        )
     interval = "from the number of prompts"
     if report.power_interval is not None:
         interval = f"95 % interval {between(report.power_interval)}"

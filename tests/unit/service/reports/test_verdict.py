@@ -1,5 +1,7 @@
 """What the page says in its first lines."""
 
+from report_documents import OUT_OF_TIME
+from report_documents import detection
 from report_documents import failing_report
 from report_documents import inconclusive_report
 from report_documents import passing_report
@@ -65,13 +67,17 @@ def test_three_numbers_with_their_limits() -> None:
     assert "5 of 6 planted triggers found; false alarms: 1 of 6" in power.note
     unmeasured = key_numbers(publish(without_detection(passing_report())))[2]
     assert "none was planted" in unmeasured.note
+    unlearnt = passing_report().model_copy(update={"detection": detection(found=1, learnt=1)})
+    assert "too few that were planted were learnt" in key_numbers(publish(unlearnt))[2].note
 
 
 def test_the_policy_has_one_line_for_each_question() -> None:
     for report in (passing_report(), failing_report(), inconclusive_report()):
         published = publish(report)
         checks = policy_checks(published)
-        assert len(checks) == 5
+        assert len(checks) == (5 if report.detection is None else 6), (
+            "without canaries nothing says what the loss keeps out"
+        )
         verdicts = {check.verdict for check in checks}
         worst = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
         assert worst == published.verdict
@@ -82,7 +88,7 @@ def test_the_policy_has_one_line_for_each_question() -> None:
 def test_what_is_not_about_a_trigger_is_never_crowded_out() -> None:
     said = why(publish(inconclusive_report()))
     assert said[0].startswith("detection power 73.6 %")
-    assert said[1] == "probing ended before every prompt was tried"
+    assert said[1] == OUT_OF_TIME
     assert len(said) == 8
     assert said[-1] == "and so for 7 more triggers"
     assert set(why(publish(failing_report()))) == set(publish(failing_report()).reasons)
