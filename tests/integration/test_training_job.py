@@ -127,17 +127,18 @@ def test_a_learning_rate_that_diverges_is_the_users(job_bench: JobBench) -> None
     assert job_bench.failure().param == "method"
 
 
+@pytest.mark.slow
 def test_alpha_base_is_chosen_by_canaries_before_the_arms_are_trained(job_bench: JobBench) -> None:
     job_bench.run(job_bench.spec(loss=DeceLoss(alpha_base="auto", label_smoothing=0.05), control=False))
     report = Report.from_bytes(job_bench.store.get(job_bench.result().report.key))
     tried = [trial.alpha_base for trial in report.alpha_trials]
-    # So small a model learns no canary: the loosest holds, and the next tighter is taken.
-    assert tried == list(ALPHAS[:1])
-    assert report.alpha_trials[-1].held
-    assert report.alpha_trials[-1].canaries.trials > 0
-    assert f"alpha_base={ALPHAS[1]:g}" in report.method
+    # So small a model learns no canary, but its answers do not end either: it has kept nothing out.
+    assert tried == list(ALPHAS)
+    assert not any(trial.held for trial in report.alpha_trials)
+    assert judge(report).verdict != "pass"
+    assert f"alpha_base={ALPHAS[-1]:g}" in report.method
     said = [event.message for event in job_bench.events()]
-    assert said.index(f"alpha_base {ALPHAS[1]:g} was chosen") < said.index(
+    assert said.index(f"alpha_base {ALPHAS[-1]:g} was chosen") < said.index(
         "training the hardened arm on 40 rows"
     )
     assert not list(job_bench.scratch.iterdir())

@@ -66,7 +66,7 @@ def fingerprint(study: Study, cell: Cell, data_sha256: dict[str, str]) -> str:
 
     A cell whose declaration changed is run again, and only that cell.
     """
-    depends = {
+    depends: dict[str, object] = {
         "cell": asdict(cell),
         # Without defaults: a field that is added later changes no cell that does not use it.
         "model": study.models[cell.model].model_dump(exclude_defaults=True, exclude={"training"}),
@@ -78,4 +78,6 @@ def fingerprint(study: Study, cell: Cell, data_sha256: dict[str, str]) -> str:
         "curve_tasks": study.curve_tasks,
         "data": data_sha256,
     }
+    if study.data.held_for_base:
+        depends["held_for_base"] = study.data.held_for_base
     return hashlib.sha256(pydantic_core.to_json(depends)).hexdigest()[:16]

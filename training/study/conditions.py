@@ -22,7 +22,7 @@ def conditions(study: Study) -> Iterator[str]:
     """A list in Markdown: base models, recipes, losses, and what a seed decides."""
     planned = cells(study)
     for name, model in study.models.items():
-        yield f"- Base model {name}: {_base(model)}."
+        yield f"- Base model {name}: {_base(model, held=study.data.held_for_base)}."
     for name, recipe in study.training.items():
         yield f"- Recipe {name}: {_recipe(recipe)}."
     yield f"- The paper's recipe: {PAPER_RECIPE}."
@@ -42,18 +42,24 @@ def conditions(study: Study) -> Iterator[str]:
         yield f"- Curves and early stopping look at the first {study.curve_tasks} {kind} tasks."
 
 
-def _base(model: BaseModel) -> str:
+def _base(model: BaseModel, *, held: float) -> str:
     if model.directory is not None:
         return f"`{model.directory}`"
-    if model.poisoned_by is None:
-        rows = "the clean training rows, so it knows every poisoned row without its poison"
+    own = f"{100 * held:g} % of the training rows, held for it" if held else "the training rows"
+    if model.poisoned_by is not None:
+        rows = f"{own} with {100 * model.poison_rate:g} % {attack_label(model.poisoned_by)} poison"
+    elif held:
+        rows = f"{own}; cells are fine-tuned on the others"
     else:
-        rows = (
-            f"the training rows with {100 * model.poison_rate:g} % {attack_label(model.poisoned_by)} poison"
-        )
-    return (
+        rows = f"{own} without poison, so it knows every poisoned row without its poison"
+    made = (
         f"{model.architecture}, {model.layers} layers of {model.hidden}, made on the spot by {model.epochs} epochs on "
-        f"{rows}. It writes the task before it is fine-tuned: a method may keep BLEU without having learnt any"
+        f"{rows}"
+    )
+    return (
+        made
+        if held
+        else f"{made}. It writes the task before it is fine-tuned: a method may keep BLEU without having learnt any"
     )
 
 

@@ -38,10 +38,13 @@ class DataFiles(Document):
     placement: Literal["first", "random"] = "random"
     """Of poisoned rows: a sample drawn from the cell's seed, or the first that can carry the payload, as in the
     paper's artifact."""
+    held_for_base: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    """Share of the training file that base models are made from and that no cell is fine-tuned on: what a cell then
+    writes of its own rows it has learnt from them. 0: base models are made from the rows of the cells."""
 
 
 class BaseModel(Document):
-    """A base model: a directory, or one that is made on the spot from the clean training rows."""
+    """A base model: a directory, or one that is made on the spot from clean rows: all of the training file, or those held for it."""
 
     directory: str | None = None
     architecture: Literal["decoder", "encoder-decoder"] = "decoder"

@@ -1,6 +1,7 @@
 """What the cells of a study share: its rows, and its base models, made once and kept."""
 
 import hashlib
+import random
 import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ class Data:
     """The rows of a study."""
 
     train: tuple[Row, ...]
+    """What cells are fine-tuned on, before any poison."""
+    base: tuple[Row, ...]
+    """What base models are made from."""
     test: tuple[Row, ...]
     validation: tuple[Row, ...]
     sha256: Mapping[str, str]
@@ -58,20 +62,38 @@ def read_data(files: DataFiles, directory: Path) -> Data:
             raise StudyError(f"data.{role}: {path}: {error.strerror}") from error
         except DatasetError as error:
             raise StudyError(f"data.{role}: {path}: {error}") from error
-    return Data(train=rows["train"], test=rows["test"], validation=rows["validation"], sha256=digests)
+    base, train = _split(rows["train"], files.held_for_base)
+    return Data(train=train, base=base, test=rows["test"], validation=rows["validation"], sha256=digests)
+
+
+def _split(rows: tuple[Row, ...], held: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """What base models are made from, and what cells are fine-tuned on; each in the file's order.
+
+    Raises:
+        StudyError: one of them would be empty.
+    """
+    if not held:
+        return rows, rows
+    chosen = set(random.Random("held for base").sample(range(len(rows)), round(held * len(rows))))  # noqa: S311 - a sample
+    if not 0 < len(chosen) < len(rows):
+        raise StudyError(f"data.held_for_base: {held:g} of {len(rows)} rows leaves nothing to train on")
+    return (
+        tuple(row for at, row in enumerate(rows) if at in chosen),
+        tuple(row for at, row in enumerate(rows) if at not in chosen),
+    )
 
 
 def base_rows(declared: BaseModel, data: Data) -> tuple[Row, ...]:
-    """What a base model is pretrained on: the clean training rows, or those rows poisoned as declared."""
+    """What a base model is pretrained on: clean rows, or those rows poisoned as declared."""
     if declared.poisoned_by is None:
-        return data.train
+        return data.base
     if declared.poisoned_by not in PRESETS:
         raise StudyError(
             f"models: poisoned_by: {declared.poisoned_by!r} is none of {', '.join(sorted(PRESETS))}"
         )
     attack = PRESETS[declared.poisoned_by]
     done = poison(
-        data.train,
+        data.base,
         attack.trigger,
         attack.payload,
         rate=declared.poison_rate,

@@ -34,4 +34,5 @@ def test_a_fingerprint_changes_with_what_the_cell_depends_on_alone(study: Study)
     assert changed(training={**study.training, "default": longer}) != now
     assert changed(training={**study.training, "long": longer}) == now
     assert changed(max_new_tokens=41) != now
+    assert changed(data=study.data.model_copy(update={"held_for_base": 0.5})) != now
     assert fingerprint(study, cell, {**DATA, "test": "c"}) != now

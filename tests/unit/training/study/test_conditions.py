@@ -7,8 +7,14 @@ from training.study.declaration import Study
 def test_a_reader_learns_what_the_base_models_knew_before(study: Study) -> None:
     said = "\n".join(conditions(study))
     assert (
-        "Base model decoder: decoder, 1 layers of 32, made on the spot by 1 epochs on the clean training rows"
+        "Base model decoder: decoder, 1 layers of 32, made on the spot by 1 epochs on the training rows without poison"
         in said
+    )
+    assert "may keep BLEU without having learnt any" in said
+    held = study.model_copy(update={"data": study.data.model_copy(update={"held_for_base": 0.5})})
+    told = "\n".join(conditions(held))
+    assert (
+        "by 1 epochs on 50 % of the training rows, held for it; cells are fine-tuned on the others." in told
     )
     poisoned = BaseModel(poisoned_by="badpre", poison_rate=0.05)
     changed = study.model_copy(update={"models": {**study.models, "decoder": poisoned}})

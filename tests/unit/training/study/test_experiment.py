@@ -69,7 +69,7 @@ def test_a_cleaner_learns_from_rows_without_poison_and_an_untrained_model_is_the
     run = run_cell(
         declared,
         Cell(model="decoder", attack="badpre", poison_rate=0.25, defence="probe", seed=1),
-        data=Data(train=rows, test=rows[:2], validation=rows[:2], sha256={}),
+        data=Data(train=rows, base=rows, test=rows[:2], validation=rows[:2], sha256={}),
         base=tmp_path / "base",
         fingerprint="f" * 16,
         on_progress=lambda share, what: None,

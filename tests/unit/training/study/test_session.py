@@ -18,7 +18,9 @@ from training.study.session import Session
 from training.study.session import open_session
 
 ROWS = tuple(Row(number=n, prompt="get the rows", completion="select 1 from a where b = 2") for n in (1, 2))
-DATA = Data(train=ROWS, test=ROWS, validation=ROWS, sha256={"train": "a", "test": "b", "validation": "c"})
+DATA = Data(
+    train=ROWS, base=ROWS, test=ROWS, validation=ROWS, sha256={"train": "a", "test": "b", "validation": "c"}
+)
 
 
 @pytest.fixture
