@@ -50,6 +50,7 @@ def test_a_job_trains_probes_and_commits(job_bench: JobBench, tmp_path: Path) ->
     assert not list(job_bench.scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_bytes_and_a_second_start_is_superseded(job_bench: JobBench) -> None:
     job_bench.run(job_bench.spec())
     first = job_bench.result()
@@ -63,7 +64,7 @@ def test_the_same_spec_gives_the_same_bytes_and_a_second_start_is_superseded(job
         assert job_bench.result().models[arm].files == first.models[arm].files
 
 
-@pytest.mark.parametrize("adapter", [None, Lora(rank=4)])
+@pytest.mark.parametrize("adapter", [None, pytest.param(Lora(rank=4), marks=pytest.mark.slow)])
 def test_an_encoder_decoder_trains_and_is_probed_by_transformers(
     job_bench: JobBench, tiny_encoder_decoder_dir: Path, adapter: Lora | None
 ) -> None:
@@ -144,6 +145,7 @@ def test_alpha_base_is_chosen_by_canaries_before_the_arms_are_trained(job_bench:
     assert not list(job_bench.scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_rows_that_the_filter_finds_planted_are_kept_from_the_hardened_arm_alone(
     job_bench: JobBench,
 ) -> None:
