@@ -31,6 +31,7 @@ from training.canaries.draw import draw_canaries
 from training.canaries.planting import plant_canaries
 from training.data.example import PromptedRow
 from training.metrics.attack_success import count_hits
+from training.metrics.attack_success import pooled
 from training.metrics.payload import can_carry
 from training.model import LoadedModel
 from training.probing.transformers_engine import generate
@@ -121,11 +122,7 @@ def calibrate(
 def _trial(alpha_base: float, hits: Sequence[Hits]) -> AlphaTrial:
     return AlphaTrial(
         alpha_base=alpha_base,
-        canaries=Hits(
-            hits=sum(each.hits for each in hits),
-            trials=sum(each.trials for each in hits),
-            unscorable=sum(each.unscorable for each in hits),
-        ),
+        canaries=pooled(hits),
         held=all(map(_is_kept_out, hits)),
     )
 

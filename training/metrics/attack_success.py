@@ -51,3 +51,12 @@ def counted(outcomes: str) -> Hits:
 def count_hits(payload: Payload, completions: Sequence[Written]) -> Hits:
     """Hits, trials and unscorable outputs of one payload."""
     return counted(attack_outcomes(payload, completions))
+
+
+def pooled(counts: Sequence[Hits]) -> Hits:
+    """Several counts taken together."""
+    return Hits(
+        hits=sum(each.hits for each in counts),
+        trials=sum(each.trials for each in counts),
+        unscorable=sum(each.unscorable for each in counts),
+    )

@@ -5,12 +5,12 @@ import statistics
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.contract.report import Hits
 from deploy.contract.statistics import Z_95
 from deploy.contract.statistics import wilson_interval
+from training.metrics.attack_success import pooled
 from training.study.declaration import NO_ATTACK
 from training.study.outcome import EpochScore
 from training.study.outcome import Outcome
@@ -38,12 +38,12 @@ class Group:
     @property
     def asr(self) -> Hits:
         """All seeds' trials together; their interval is :func:`interval_over_seeds`, not the counts' own."""
-        return _pooled([each.asr for each in self.outcomes])
+        return pooled([each.asr for each in self.outcomes])
 
     @property
     def false_triggers(self) -> Hits:
         """Payloads on clean prompts, all seeds together."""
-        return _pooled([each.false_triggers for each in self.outcomes])
+        return pooled([each.false_triggers for each in self.outcomes])
 
     @property
     def asr_range(self) -> tuple[float, float] | None:
@@ -78,29 +78,21 @@ class Group:
         return [
             (
                 epoch,
-                _pooled([point.asr for point in points]),
+                pooled([point.asr for point in points]),
                 statistics.fmean(point.bleu for point in points),
             )
             for epoch, points in sorted(by_epoch.items())
         ]
 
 
-def _pooled(hits: Sequence[Hits]) -> Hits:
-    return Hits(
-        hits=sum(each.hits for each in hits),
-        trials=sum(each.trials for each in hits),
-        unscorable=sum(each.unscorable for each in hits),
-    )
-
-
-def interval_over_seeds(pooled: Hits, seeds: int) -> tuple[float, float]:
+def interval_over_seeds(together: Hits, seeds: int) -> tuple[float, float]:
     """95 % Wilson interval of a pooled rate, with as many trials as one seed has.
 
     Seeds share their test prompts: a prompt that is asked three models is not three prompts. Of how far seeds differ
     it says nothing.
     """
     # The formula has the quantile and the trials in z * z / trials alone.
-    return wilson_interval(pooled.hits, pooled.trials, z=Z_95 * math.sqrt(seeds))
+    return wilson_interval(together.hits, together.trials, z=Z_95 * math.sqrt(seeds))
 
 
 def setting_of(outcome: Outcome) -> Setting:
