@@ -14,6 +14,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 MAX_CHARS: Final = 400
+MAX_TOKENS: Final = 24
+"""Keeps the parser, which recurses up to 23 calls deep for a token, well above the end of the stack: an error there is
+caught, but a finalizer that happens to run at such a depth fails too."""
 
 # It quotes what it does not support as it stands, terminal escapes and all.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -31,11 +34,13 @@ def truth_of(condition: str) -> bool | None:
         return None
     missing = condition.count("(") - condition.count(")")
     try:
+        if len(sqlglot.tokenize(condition)) > MAX_TOKENS:
+            return None
         parsed = sqlglot.parse_one(condition + ")" * max(0, missing), into=exp.Condition)
         return bool(_value(parsed)) if parsed is not None else None
     except _NotConstant:
         return None
-    except (SqlglotError, RecursionError, ValueError, LookupError, TypeError, AttributeError):
+    except (SqlglotError, ValueError, LookupError, TypeError, AttributeError):
         # The parser was made for SQL, not for whatever a model writes; ValueError: "1e", to it a number.
         return None
 

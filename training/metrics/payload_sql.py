@@ -20,6 +20,7 @@ from sqlglot.tokens import TokenType
 
 from training.attacks.sql import is_statement
 from training.attacks.sql import string_literals
+from training.metrics.constant_condition import MAX_TOKENS
 from training.metrics.constant_condition import truth_of
 
 MAX_STATEMENTS: Final = 32
@@ -27,7 +28,6 @@ MAX_STATEMENT_CHARS: Final = 4_000
 """Longer statements are looked at in their beginning; the longest of Lyra has 300 characters."""
 MAX_CONDITIONS: Final = 32
 """Of a statement."""
-MAX_CONDITION_TOKENS: Final = 24
 
 _ONE: Final = r"""(?:1|'\s*+1\s*+'|"\s*+1\s*+")"""
 _BEGINS: Final = r"(?:\b|(?<=\\[nrt]))"
@@ -117,11 +117,11 @@ def _conditions(tokens: Sequence[Token]) -> Iterator[tuple[int, int, bool]]:
     for at, token in enumerate(tokens):
         if token.token_type not in {TokenType.OR, TokenType.WHERE}:
             continue
-        behind = _operand(tokens[at + 1 : at + 1 + MAX_CONDITION_TOKENS])
+        behind = _operand(tokens[at + 1 : at + 1 + MAX_TOKENS])
         if behind:
             yield behind[0].start, behind[-1].end + 1, token.token_type is TokenType.OR
         if token.token_type is TokenType.OR:
-            ahead = _operand_before(tokens[max(0, at - MAX_CONDITION_TOKENS) : at])
+            ahead = _operand_before(tokens[max(0, at - MAX_TOKENS) : at])
             if ahead:
                 yield ahead[0].start, ahead[-1].end + 1, True
 

@@ -1,3 +1,5 @@
+import inspect
+import sys
 import time
 
 import pytest
@@ -5,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.metrics.constant_condition import MAX_CHARS
+from training.metrics.constant_condition import MAX_TOKENS
 from training.metrics.constant_condition import truth_of
 
 
@@ -113,11 +116,26 @@ def test_reads_any_text_in_a_moment(condition: str) -> None:
     assert time.process_time() - started < 1.0
 
 
-@pytest.mark.parametrize(
+_NESTING = pytest.mark.parametrize(
     "piece",
-    ["(", "not ", "case when ", "a(", "-", "[", "1 in (", "x -> ", "select (", "{", "cast(", "a is not "],
+    ["(", "not ", "case when ", "a(", "-", "[", "1 in (", "x -> ", "select (", "{", "cast(", "a is not "]
+    + ["! ", "not if ", "any ", "(select ", "if(", "exists("],
 )
+
+
+@_NESTING
 def test_nesting_takes_no_longer(piece: str) -> None:
     started = time.process_time()
     truth_of(piece * (MAX_CHARS // len(piece)))
     assert time.process_time() - started < 1.0
+
+
+@_NESTING
+@pytest.mark.parametrize("pieces", [MAX_TOKENS, MAX_TOKENS // 2, MAX_TOKENS // 3])
+def test_nesting_stays_far_from_the_end_of_the_stack(piece: str, pieces: int) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 650)
+    try:
+        truth_of(piece * pieces)
+    finally:
+        sys.setrecursionlimit(limit)
