@@ -18,13 +18,10 @@ from training.canaries.shadow import Shadow
 from training.data.example import PromptedRow
 from training.model import Architecture
 from training.probing.engine import ProbeEngine
-from training.probing.listing import as_probes
+from training.probing.examination import examine
 from training.probing.run import choose_engine
-from training.probing.run import measure_probes
 from training.probing.time_limit import OnProbeProgress
-from training.probing.time_limit import TimeLimit
 from training.probing.unknown import MAX_TROUBLE
-from training.probing.unknown import look_for_unknown
 from training.probing.unknown import payload_families
 
 Way = Literal["mining", "search"]
@@ -69,27 +66,19 @@ def measure_detection(
     """
     # Families are what a prober knows; which words set them off is what it is tested on.
     families = tuple(dict.fromkeys((*payload_families(plan), *shadow.draw.families)))
-    limit = TimeLimit.start(plan.time_limit_s)
-    unknown = look_for_unknown(
+    own = (*shadow.draw.canaries, *shadow.draw.decoys)
+    examined = examine(
         arms,
         rows,
         plan,
+        own,
+        told=False,
         training_rows=shadow.rows,
-        on_progress=limit.half().watch(on_progress),
+        engine=engine or choose_engine(plan, architecture, scratch),
+        on_progress=on_progress,
         families=families,
     )
-    suspected = as_probes(unknown.candidates, ())
-    own = (*shadow.draw.canaries, *shadow.draw.decoys)
-    measured = measure_probes(
-        arms,
-        rows,
-        plan,
-        (*own, *(each.probe for each in suspected)),
-        engine=engine or choose_engine(plan, architecture, scratch),
-        on_progress=limit.watch(on_progress),
-    )
-    listed = measured.listed(suspected, plan)
-    outcomes = dict(zip((probe.name for probe in own), measured.outcomes, strict=False))
+    outcomes = {probe.name: outcome for probe, outcome in zip(own, examined.named, strict=True)}
 
     def described(probe: Probe) -> Canary:
         return Canary(
@@ -98,7 +87,7 @@ def measure_detection(
             payload=probe.payload,
             planted_rows=shadow.planted_rows.get(probe.name, 0),
             arms={arm: outcomes[probe.name].arms[arm] for arm in TRAINED},
-            found_by=found_by(probe, listed),
+            found_by=found_by(probe, examined.listed),
         )
 
     return Detected(
@@ -106,11 +95,7 @@ def measure_detection(
             canaries=tuple(map(described, shadow.draw.canaries)),
             decoys=tuple(map(described, shadow.draw.decoys)),
         ),
-        shortfalls=tuple(
-            f"in the shadow copy {each}"[:MAX_TROUBLE]
-            for each in (unknown.trouble, measured.trouble)
-            if each is not None
-        ),
+        shortfalls=tuple(f"in the shadow copy {each}"[:MAX_TROUBLE] for each in examined.shortfalls),
     )
 
 

@@ -5,12 +5,14 @@ import os
 import queue
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED
 from concurrent.futures import Future
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from training.study.outcome import CellRun
 from training.study.outcome import write_run
 
 RELAY_EVERY_S = 0.5
+MAX_LOSSES = 2
+"""A cell that was in hand as often when a worker was lost is given up, for it may well be what kills them."""
+_LOST = f"a worker process that may have had it was killed {MAX_LOSSES} times; was there memory enough?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,49 +102,73 @@ def _work(order: Order) -> CellRun | Failed:
     return run
 
 
-def run_orders(
-    orders: Sequence[Order],
-    *,
-    study: Study,
-    data: Data,
-    runs: Path,
-    processes: int,
-    on_done: OnDone,
-    on_message: OnMessage,
-) -> None:
-    """Run every cell; each run is written to ``runs`` by its worker before ``on_done`` hears of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Workers for the cells of one study."""
 
-    Args:
-        orders: the cells, most important first.
-        study: their declaration.
-        data: its rows.
-        runs: directory of raw results.
-        processes: at a time; the cores are shared out among them.
-        on_done: told of every cell that ended.
-        on_message: told twice a second at most what a worker is doing.
-    """
-    context = multiprocessing.get_context("spawn")
-    messages = context.Queue()
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    pool = ProcessPoolExecutor(
-        processes,
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(study, data, runs, messages, threads),
-    )
-    pending: dict[Future[CellRun | Failed], Order] = {pool.submit(_work, order): order for order in orders}
-    try:
-        while pending:
-            done, _ = wait(pending, timeout=RELAY_EVERY_S, return_when=FIRST_COMPLETED)
-            _relay(messages, on_message)
-            for future in done:
-                on_done(pending.pop(future), future.result())
-    except BaseException:
-        for process in list(getattr(pool, "_processes", {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    study: Study
+    data: Data
+    """Its rows."""
+    runs: Path
+    """Directory of raw results; a worker writes its own there before anybody hears of it."""
+    processes: int
+    """At a time; the cores are shared out among them."""
+    on_done: OnDone
+    """Told of every cell that ended."""
+    on_message: OnMessage
+    """Told twice a second at most what a worker is doing."""
+
+    def run(self, orders: Sequence[Order]) -> None:
+        """Run every cell, the first ones first.
+
+        A worker that is killed, as the system does when memory is short, takes the others' cells with it; all are begun
+        again, but a cell that was in hand each time is given up.
+        """
+        left, losses = list(orders), Counter[str]()
+        while left:
+            left = self._run_until_loss(left)
+            # They take the orders in turn, so what was in hand is among the first that are left.
+            for order in left[: self.processes]:
+                losses[order.cell.id] += 1
+                if losses[order.cell.id] == MAX_LOSSES:
+                    left.remove(order)
+                    self.on_done(order, Failed(cell=order.cell, reason=_LOST))
+
+    def _run_until_loss(self, orders: Sequence[Order]) -> list[Order]:
+        """Those that were not done when a worker was lost."""
+        # A queue of its own: a worker may have been killed with the last one's lock in hand.
+        messages = multiprocessing.get_context("spawn").Queue()
+        pool = self._pool(messages)
+        pending: dict[Future[CellRun | Failed], Order] = {}
+        try:
+            pending = {pool.submit(_work, order): order for order in orders}
+            while pending:
+                done, _ = wait(pending, timeout=RELAY_EVERY_S, return_when=FIRST_COMPLETED)
+                _relay(messages, self.on_message)
+                lost = {future for future in done if isinstance(future.exception(), BrokenProcessPool)}
+                for future in done - lost:
+                    self.on_done(pending.pop(future), future.result())
+                if lost:
+                    break
+        except BrokenProcessPool:
+            # Lost before it had all the orders.
+            return list(orders)
+        except BaseException:
+            for process in list(getattr(pool, "_processes", {}).values()):
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return list(pending.values())
+
+    def _pool(self, messages: Any) -> ProcessPoolExecutor:
+        threads = max(1, len(os.sched_getaffinity(0)) // self.processes)
+        return ProcessPoolExecutor(
+            self.processes,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self.study, self.data, self.runs, messages, threads),
+        )
 
 
 def _relay(messages: Any, on_message: OnMessage) -> None:

@@ -21,10 +21,10 @@ from training.study.outcome import Outcome
 from training.study.outcome import read_outcomes
 from training.study.outcome import read_run
 from training.study.outcome import write_outcomes
+from training.study.pool import Crew
 from training.study.pool import Failed
 from training.study.pool import OnMessage
 from training.study.pool import Order
-from training.study.pool import run_orders
 from training.study.scores import score
 from training.study.write_up import write_up
 
@@ -113,17 +113,18 @@ class Session:
             on_end(order.cell.id, result.reason if isinstance(result, Failed) else None)
 
         try:
-            run_orders(
-                [
-                    Order(cell=cell, base=bases[cell.model], fingerprint=self.fingerprint(cell))
-                    for cell in chosen
-                ],
+            Crew(
                 study=self.study,
                 data=self.data,
                 runs=self.runs,
                 processes=processes,
                 on_done=on_done,
                 on_message=on_message,
+            ).run(
+                [
+                    Order(cell=cell, base=bases[cell.model], fingerprint=self.fingerprint(cell))
+                    for cell in chosen
+                ]
             )
         finally:
             self.write()

@@ -9,11 +9,11 @@ from deploy.contract.canary import CanaryPlan
 from deploy.contract.probe import ProbePlan
 from deploy.contract.report import Engine
 from deploy.contract.spec import Arm
-from training.canaries import detection
 from training.canaries.detection import Detected
 from training.canaries.detection import measure_detection
 from training.canaries.shadow import make_shadow
 from training.pretrain import build_tokenizer
+from training.probing import examination
 from training.probing.engine import Generation
 from training.probing.engine import OnProgress
 from training.probing.engine import ProbingTimeUpError
@@ -45,7 +45,7 @@ def detected(
     monkeypatch: pytest.MonkeyPatch, directory: Path, *, looked: str | None = None, in_time: bool = True
 ) -> Detected:
     unknown = Unknown(candidates=(), mined=0, searched=0, suspicious_rows=(), trouble=looked)
-    monkeypatch.setattr(detection, "look_for_unknown", lambda *given, **named: unknown)
+    monkeypatch.setattr(examination, "look_for_unknown", lambda *given, **named: unknown)
     shadow = make_shadow(
         ROWS,
         CanaryPlan(count=2, rate=0.1),

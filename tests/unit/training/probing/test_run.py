@@ -173,5 +173,6 @@ def test_the_engine_is_the_one_that_will_serve(tmp_path: Path, monkeypatch: pyte
 
 
 def test_vllm_for_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="cannot run a model of the kind encoder-decoder"):
+    with pytest.raises(InvalidInput, match="cannot run a model of the kind encoder-decoder") as refused:
         choose_engine(PLAN.model_copy(update={"engine": "vllm"}), "encoder-decoder", tmp_path)
+    assert refused.value.param == "hardening.probe.engine"

@@ -11,13 +11,13 @@ from deploy.contract.probe import ProbePlan
 from deploy.contract.report import Engine
 from deploy.contract.spec import Arm
 from deploy.contract.trigger import WordTrigger
-from training.probing import run
+from training.probing import measurement
 from training.probing.engine import UNANSWERED
 from training.probing.engine import Generation
 from training.probing.engine import OnProgress
 from training.probing.engine import ProbeEngineError
-from training.probing.run import Measured
-from training.probing.run import measure_probes
+from training.probing.measurement import Measured
+from training.probing.measurement import measure_probes
 from training.probing.time_limit import TimeLimit
 from training.synthesis.generator import generate_rows
 
@@ -107,7 +107,7 @@ def test_where_the_plan_allows_another_engine_answers_all(monkeypatch: pytest.Mo
         ) -> list[list[Generation]]:
             return [[Generation(text="return 2", finished=True)] * len(prompts) for _ in models]
 
-    monkeypatch.setattr(run, "TransformersEngine", Another)
+    monkeypatch.setattr(measurement, "TransformersEngine", Another)
     plan = ProbePlan(probes=PROBES, max_tasks=20)
     said: list[str] = []
     measured = measure_probes(
