@@ -1,9 +1,10 @@
-"""A study's pictures: early-learning curves, and attack success against the poison rate."""
+"""A study's pictures: early-learning curves, attack success against the poison rate, and sweeps of a loss's constants."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from typing import Literal
 
 from deploy.contract.report import Hits
 from training.study.declaration import NO_ATTACK
@@ -13,6 +14,9 @@ from training.study.group import Setting
 from training.study.group import interval_over_seeds
 from training.study.label import attack_label
 from training.study.label import defence_label
+from training.study.sweep import CONSTANTS
+from training.study.sweep import Sweep
+from training.study.sweep import sweeps
 
 COLOURS = ("#c23b22", "#e08a1e", "#7a5195", "#3d7ab8", "#1b7f5c", "#8a8a8a", "#b0507f", "#4f6d2f")
 """By defence in the order of the declaration; told apart by line style and marker as well."""
@@ -30,7 +34,7 @@ LINE_SAMPLE = 0.6
 """Inches that a letter takes in the legend, and what stands before and behind a name."""
 
 
-def _figure(attacks: int, rows: int) -> tuple[Any, Any]:
+def _figure(attacks: int, rows: int, *, sharey: Literal["row", "none"] = "row") -> tuple[Any, Any]:
     """A figure and its axes, ``rows`` of them below one another for each attack."""
     import matplotlib
 
@@ -45,7 +49,7 @@ def _figure(attacks: int, rows: int) -> tuple[Any, Any]:
         columns,
         figsize=(4.6 * columns, 3.1 * rows),
         squeeze=False,
-        sharey="row",
+        sharey=sharey,
         layout="constrained",
     )
 
@@ -58,15 +62,18 @@ def _save(figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _look(study: Study, defence: str) -> dict[str, Any]:
-    at = list(study.defences).index(defence)
+def _style(at: int) -> dict[str, Any]:
+    """Of the ``at``-th line, counted from 0."""
     return {
         "color": COLOURS[at % len(COLOURS)],
         "linestyle": STYLES[at % len(STYLES)],
         "marker": MARKERS[at % len(MARKERS)],
         "markersize": 4,
-        "label": defence_label(study, defence),
     }
+
+
+def _look(study: Study, defence: str) -> dict[str, Any]:
+    return {**_style(list(study.defences).index(defence)), "label": defence_label(study, defence)}
 
 
 def _legend(figure: Any, axes: Any) -> None:
@@ -164,17 +171,64 @@ def poison_rates(study: Study, found: Sequence[Group], model: str, path: Path) -
 def _draw_rates(axis: Any, study: Study, groups: Sequence[Group], *, aside: float) -> None:
     """One defence's line; its points stand at ``aside`` times their poison rates."""
     groups = sorted(groups, key=lambda group: group.setting.poison_rate)
-    rates = [_percent(group.asr) for group in groups]
-    bounds = [interval_over_seeds(group.asr, len(group.outcomes)) for group in groups]
-    below = [max(0.0, rate - 100 * low) for rate, (low, _) in zip(rates, bounds, strict=True)]
-    above = [max(0.0, 100 * high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
     axis.errorbar(
         [100 * aside * group.setting.poison_rate for group in groups],
-        rates,
-        yerr=[below, above],
+        [_percent(group.asr) for group in groups],
+        yerr=_bars(groups),
         capsize=2,
         **_look(study, groups[0].setting.defence),
     )
+
+
+def swept(found: Sequence[Sweep], model: str, constant: str, path: Path) -> bool:
+    """Attack success and BLEU against one constant, a line for each attack. False where nothing was drawn.
+
+    The values stand at equal distances: they crowd towards 1, where they matter most.
+    """
+    mine = [each for each in found if (each.place.model, each.constant) == (model, constant)]
+    if not mine:
+        return False
+    figure, axes = _figure(2, 1, sharey="none")
+    values = sorted({value for each in mine for value, _ in each.points})
+    for at, each in enumerate(mine):
+        _draw_sweep(axes[0][0], axes[0][1], each, values, look={**_style(at), "label": _sweep_label(each)})
+    for axis, said in zip(axes[0], ("attack success, %", "BLEU, clean prompts"), strict=True):
+        axis.set_title(f"{said} ({model})", fontsize=10)
+        axis.set_xlabel(f"{CONSTANTS[constant]} ({constant})")
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    axes[0][0].set_ylim(-3, 103)
+    _legend(figure, axes)
+    _save(figure, path)
+    return True
+
+
+def _sweep_label(line: Sweep) -> str:
+    place = line.place
+    attack = attack_label(place.attack) + (f" {100 * place.poison_rate:g} %" if place.poison_rate else "")
+    recipe = "" if place.training == "default" else place.training
+    return ", ".join(each for each in (attack, line.strategy, line.held, recipe) if each)
+
+
+def _draw_sweep(
+    above: Any, below: Any, line: Sweep, values: Sequence[float], *, look: dict[str, Any]
+) -> None:
+    places = [values.index(value) for value, _ in line.points]
+    groups = [group for _, group in line.points]
+    if line.place.attack != NO_ATTACK:
+        above.errorbar(
+            places, [_percent(group.asr) for group in groups], yerr=_bars(groups), capsize=2, **look
+        )
+    below.plot(places, [group.bleu for group in groups], **look)
+
+
+def _bars(groups: Sequence[Group]) -> list[list[float]]:
+    """Length of the interval below and above each rate, in percent."""
+    rates = [_percent(group.asr) for group in groups]
+    bounds = [interval_over_seeds(group.asr, len(group.outcomes)) for group in groups]
+    return [
+        [max(0.0, rate - 100 * low) for rate, (low, _) in zip(rates, bounds, strict=True)],
+        [max(0.0, 100 * high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)],
+    ]
 
 
 def draw(study: Study, found: dict[Setting, Group], out: Path) -> list[str]:
@@ -184,5 +238,10 @@ def draw(study: Study, found: dict[Setting, Group], out: Path) -> list[str]:
         for name, picture in (("early-learning", early_learning), ("poison-rates", poison_rates)):
             file = f"{name}-{model}.png"
             if picture(study, list(found.values()), model, out / file):
+                drawn.append(file)
+        lines = sweeps(study, found)
+        for constant in dict.fromkeys(each.constant for each in lines):
+            file = f"sweep-{constant}-{model}.png"
+            if swept(lines, model, constant, out / file):
                 drawn.append(file)
     return drawn

@@ -33,6 +33,8 @@ from training.study.paper import ATTACKS
 from training.study.paper import NEAREST_MODEL
 from training.study.paper import Printed
 from training.study.paper import find
+from training.study.sweep import sweep_tables
+from training.study.sweep import sweeps
 
 Groups = dict[Setting, Group]
 
@@ -263,6 +265,9 @@ def document(study: Study, found: Groups, pictures: Sequence[str]) -> str:
         *clean_cost(study, found),
         "",
     ]
+    swept = sweeps(study, found)
+    if swept:
+        lines += ["## One constant at a time", "", *sweep_tables(swept)]
     if any(each.filtered for group in found.values() for each in group.outcomes):
         lines += ["## What the filters removed", "", *filters(study, found), ""]
     return "\n".join([*lines, "## How it was run", "", *conditions(study), ""])
