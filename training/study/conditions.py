@@ -14,8 +14,12 @@ from training.study.experiment import strategy_of
 from training.study.label import attack_label
 from training.study.label import defence_label
 
-PAPER_RECIPE = "20 epochs, batches of 12, learning rate 5e-05"
-"""On Lyra: arXiv 2407.08956, table 2."""
+PAPER_RECIPES = {
+    "Lyra": "20 epochs, batches of 12, learning rate 5e-05",
+    "Pisces": "20 epochs, batches of 12, learning rate 5e-05",
+    "Bugs2Fix": "2 epochs, batches of 12, learning rate 5e-05",
+}
+"""By dataset: arXiv 2407.08956, table 2."""
 
 
 def conditions(study: Study) -> Iterator[str]:
@@ -25,7 +29,8 @@ def conditions(study: Study) -> Iterator[str]:
         yield f"- Base model {name}: {_base(model, held=study.data.held_for_base)}."
     for name, recipe in study.training.items():
         yield f"- Recipe {name}: {_recipe(recipe)}."
-    yield f"- The paper's recipe: {PAPER_RECIPE}."
+    if study.data.dataset in PAPER_RECIPES:
+        yield f"- The paper's recipe: {PAPER_RECIPES[study.data.dataset]}."
     for name in dict.fromkeys(cell.defence for cell in planned):
         first = next(cell for cell in planned if cell.defence == name)
         yield f"- {defence_label(study, name)}: {_defence(study, first)}."

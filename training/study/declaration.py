@@ -27,6 +27,8 @@ class StudyError(ValueError):
 class DataFiles(Document):
     """The rows: files of the directory that ``--data`` names, or of the declaration's own."""
 
+    dataset: Literal["Lyra", "Pisces", "Bugs2Fix"] | None = None
+    """Which of the paper's datasets these rows are; its figures stand beside ours. None: none of them."""
     train: str
     test: str
     """Tasks on which attack success and clean quality are measured."""

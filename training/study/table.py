@@ -55,15 +55,20 @@ def _paper_cell(study: Study, setting: Setting) -> Printed | None:
     model, declared = study.models[setting.model], study.defences[setting.defence]
     # Another alpha, a base that is poisoned already, another task: nothing of that is in the paper.
     differs = declared.constants or declared.calibrated or model.poisoned_by or study.data.task != "given"
-    if differs or setting.attack not in ATTACKS:
+    if study.data.dataset is None or differs or setting.attack not in ATTACKS:
         return None
     return find(
-        dataset="Lyra",
+        dataset=study.data.dataset,
         model=NEAREST_MODEL[model.architecture],
         attack=ATTACKS[setting.attack],
         poison_rate=setting.poison_rate,
         method=strategy_of(declared).paper_name,
     )
+
+
+def _beside(study: Study, ours: str, papers: str) -> list[str]:
+    """One column, or two where the rows are a dataset of the paper's."""
+    return [ours] if study.data.dataset is None else [ours, papers]
 
 
 def _ordered(values: Iterable[Setting], of: str) -> list[str]:
@@ -78,7 +83,7 @@ def paper_layout(study: Study, found: Groups) -> Iterator[str]:
         attacks = _ordered(here, "attack")
         yield f"### {100 * rate:g} % of the rows poisoned"
         yield ""
-        columns = [text for name in attacks for text in (attack_label(name), "paper")]
+        columns = [text for name in attacks for text in _beside(study, attack_label(name), "paper")]
         yield from header(["model", "method", *columns])
         for model in _ordered(here, "model"):
             for defence in _ordered([s for s in here if s.model == model], "defence"):
@@ -93,14 +98,9 @@ def paper_layout(study: Study, found: Groups) -> Iterator[str]:
                         duplicates=1,
                     )
                     group = found.get(setting)
-                    cells += (
-                        [DASH, DASH]
-                        if group is None
-                        else [
-                            _figures(group),
-                            _paper_figures(_paper_cell(study, setting)),
-                        ]
-                    )
+                    printed = None if group is None else _paper_cell(study, setting)
+                    ours = DASH if group is None else _figures(group)
+                    cells += _beside(study, ours, _paper_figures(printed))
                 yield row(cells)
         yield ""
 
@@ -152,8 +152,7 @@ def clean_cost(study: Study, found: Groups) -> Iterator[str]:
             "model",
             "recipe",
             "method",
-            "BLEU",
-            "paper",
+            *_beside(study, "BLEU", "paper"),
             "against CE",
             "exact",
             "parses",
@@ -172,8 +171,7 @@ def clean_cost(study: Study, found: Groups) -> Iterator[str]:
                 setting.model,
                 setting.training,
                 defence_label(study, setting.defence),
-                bleu_with_spread(group),
-                DASH if printed is None else f"{printed.bleu:.1f}",
+                *_beside(study, bleu_with_spread(group), DASH if printed is None else f"{printed.bleu:.1f}"),
                 bleu_difference(group, clean_reference(found, setting, plain_defences(study))),
                 f"{100 * sum(each.exact_match for each in group.outcomes) / tasks:.1f} %",
                 f"{100 * sum(each.parses for each in group.outcomes) / tasks:.1f} %",
@@ -226,6 +224,8 @@ def _introduction(study: Study, found: Groups) -> Iterator[str]:
         f"and are no trial; {UNSCORABLE_MARK} marks rates where they are more than {100 * UNSCORABLE_FROM:g} %. The "
         'paper counts them as misses: "hits of all tasks" is its way of counting.'
     )
+    if study.data.dataset is None:
+        return
     yield ""
     yield (
         f"Beside ours stand the paper's figures ({nearest}), of one seed each"

@@ -14,6 +14,7 @@ curve_tasks = 4
 max_new_tokens = 40
 
 [data]
+dataset = "Lyra"
 train = "train.csv"
 test = "test.csv"
 

@@ -81,6 +81,13 @@ def test_what_the_paper_did_not_run_has_no_figure_of_the_paper(study: Study) -> 
         assert row_of(**update).endswith("| \N{EN DASH} |")
 
 
+def test_rows_that_are_none_of_the_paper_s_have_no_column_of_the_paper(study: Study) -> None:
+    own = study.model_copy(update={"data": study.data.model_copy(update={"dataset": None})})
+    page = lines(own, outcome(own, defence="dece", hits=1), outcome(own, defence="none", attack="none"))
+    assert "| decoder | DeCE | 50.0 / \N{EN DASH} / 10.0 [1.8, 40.4] |" in page
+    assert not any("| paper |" in line or "the paper's figures" in line for line in page)
+
+
 def test_seeds_stand_with_their_range_and_outputs_without_a_verdict_are_marked(study: Study) -> None:
     counts = {"asr": Hits(hits=0, trials=8, unscorable=2), "hits": "00000000uu"}
     silent = outcome(study, defence="dece").model_copy(update=counts)
