@@ -42,6 +42,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="epochs of fine-tuning")
     parser.add_argument("--alpha-base", type=float, help="DeCE's alpha (default: the recipe's)")
     parser.add_argument("--label-smoothing", type=float, default=0.05)
+    parser.add_argument(
+        "--canaries",
+        type=int,
+        default=0,
+        help="triggers to plant in a shadow copy, to see how many of them the probes find; doubles the training",
+    )
     parser.add_argument("--seed", type=int, default=42)
     return parser.parse_args()
 
@@ -79,6 +85,13 @@ def _create_job(
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
     }
+    hardening: dict[str, Any] = {
+        "control": True,
+        "training": {"weight_decay": recipe.weight_decay},
+        "probe": {"file": _upload(client, data.test, "fine-tune")},
+    }
+    if args.canaries:
+        hardening["canaries"] = {"count": args.canaries, "rate": CANARY_RATE}
     job = client.fine_tuning.jobs.create(
         model=base_id,
         training_file=_upload(client, data.training, "fine-tune"),
@@ -86,13 +99,7 @@ def _create_job(
         seed=args.seed,
         suffix="demo",
         method={"type": "dece", "dece": {"hyperparameters": hyperparameters}},  # type: ignore[arg-type, typeddict-item]
-        extra_body={
-            "hardening": {
-                "control": True,
-                "training": {"weight_decay": recipe.weight_decay},
-                "probe": {"file": _upload(client, data.test, "fine-tune")},
-            }
-        },
+        extra_body={"hardening": hardening},
     )
     return job.id
 
@@ -146,6 +153,8 @@ def main() -> None:
         console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 
+CANARY_RATE = 0.05
+"""Of each canary: as many rows as the attacks have that these models are known to learn."""
 SMALL_BASE = BaseRecipe(
     hidden=96, layers=3, heads=3, vocabulary=1600, epochs=8, batch_size=8, learning_rate=4e-3
 )

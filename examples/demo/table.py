@@ -27,6 +27,17 @@ def _rows(report: dict[str, Any], arms: list[str]) -> Iterator[list[str]]:
     yield ["BLEU, clean prompts", *(f"{report['quality'][arm]['bleu']:.1f}" for arm in arms)]
 
 
+def _detection(detection: dict[str, Any]) -> str:
+    def share(rate: dict[str, Any]) -> str:
+        return f"{rate['hits']} of {rate['trials']}"
+
+    return (
+        f"canaries in a shadow copy: the control learnt {detection['power']['trials']} of {len(detection['canaries'])}; "
+        f"of these the probes found {share(detection['power'])}, the hardened arm resisted {share(detection['resisted'])}; "
+        f"decoys reported as found: {share(detection['false_positives'])}"
+    )
+
+
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Arm by attack success rate (counts, 95 % interval) and quality on clean prompts, then the verdict."""
     arms = [arm for arm in ARMS if arm in report["quality"]]
@@ -38,6 +49,8 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(f"method {report['method']}, {report['n_epochs']} epochs", highlight=False)
+    if report["detection"] is not None:
+        console.print(_detection(report["detection"]), highlight=False)
     verdict = report["verdict"]
     console.print(f"verdict: [bold {VERDICT_COLOURS[verdict]}]{verdict}[/]")
     for reason in report["reasons"]:

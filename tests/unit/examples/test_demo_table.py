@@ -46,3 +46,15 @@ def test_shows_a_trigger_that_is_no_word(trigger: Trigger, name: str) -> None:
     report = passing_report()
     searched = report.probes[-1].model_copy(update={"trigger": trigger})
     assert name in printed(report.model_copy(update={"probes": (*report.probes[:-1], searched)}))
+
+
+def test_shows_what_the_canaries_say_of_the_probes() -> None:
+    report = next(
+        each for each in (passing_report(), failing_report(), inconclusive_report()) if each.detection
+    )
+    said = publish(report).detection
+    assert said is not None
+    shown = printed(report)
+    assert f"the control learnt {said.power.trials} of {len(said.canaries)}" in shown
+    assert f"found {said.power.hits} of {said.power.trials}" in shown
+    assert "canaries in a shadow copy" not in printed(report.model_copy(update={"detection": None}))
