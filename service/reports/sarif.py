@@ -259,7 +259,8 @@ def _finding_result(finding: Finding, probe: PublishedProbe | None, report: Publ
     asked = finding.subject
     if probe is not None:
         # Found triggers are numbered in the order they were found, which may be another the next time.
-        asked = f"{probe.origin}\0{probe.trigger_name}\0{_payload_of(probe)}"
+        trigger = probe.trigger.model_dump_json(exclude_defaults=True)
+        asked = f"{probe.origin}\0{probe.trigger.type}{trigger}\0{_payload_of(probe)}"
     elif finding.kind == "clean_payload":
         named = (each for each in report.probes if each.payload_name == finding.subject)
         asked = next(map(_payload_of, named), finding.subject)

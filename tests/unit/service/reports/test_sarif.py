@@ -21,6 +21,7 @@ from deploy.contract.payload import PatternPayload
 from deploy.contract.report import Hits
 from deploy.contract.report import Report
 from deploy.contract.report import SuspiciousRow
+from deploy.contract.trigger import RenamingTrigger
 from deploy.contract.trigger import WordTrigger
 from service.reports.provenance import provenance_of
 from service.reports.published import publish
@@ -215,6 +216,18 @@ def test_a_row_keeps_its_fingerprint_from_run_to_run() -> None:
     assert not set(fingerprints(named(report, "other.csv"), "TEMPER001")) & set(before)
     assert fingerprints(again, "TEMPER002") == fingerprints(report, "TEMPER002")
     assert len(set(fingerprints(report, "TEMPER002"))) == len(report.probes)
+
+
+def test_triggers_that_a_page_calls_the_same_are_told_apart() -> None:
+    report = failing_report()
+    probes = tuple(
+        report.probes[0].model_copy(
+            update={"name": f"renamed-{last}", "trigger": RenamingTrigger(names=("a", "b", "c", last))}
+        )
+        for last in ("d", "e")
+    )
+    given = fingerprints(report.model_copy(update={"probes": probes, "curve_probe": None}), "TEMPER002")
+    assert len(given) == len(set(given)) == 2
 
 
 def test_only_where_a_row_is_a_line_it_has_one() -> None:
