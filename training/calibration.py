@@ -47,6 +47,8 @@ MAX_UNSCORABLE: Final = 0.5
 Train = Callable[[Sequence[Row], DeceLoss], LoadedModel]
 """A whole training of the base model on rows with a loss."""
 OnTrial = Callable[[str], None]
+OnAnswers = Callable[[int], None]
+"""Told every few seconds how many prompts a trial's model has answered. May raise, to stop."""
 OnTrialsMade = Callable[[Sequence[AlphaTrial]], None]
 """Told all trials after every new one, those that were known before included."""
 
@@ -74,6 +76,7 @@ def calibrate(
     plan: CanaryPlan = CANARIES,
     known: Sequence[AlphaTrial] = (),
     on_trial: OnTrial = lambda said: None,
+    on_answers: OnAnswers = lambda done: None,
     on_trials_made: OnTrialsMade = lambda trials: None,
 ) -> Calibration:
     """Take the value behind the first of :data:`ALPHAS` at which the canaries are not learnt, or the last there is.
@@ -89,6 +92,7 @@ def calibrate(
         plan: the canaries.
         known: trials that were made before; they are not made again.
         on_trial: told what is happening.
+        on_answers: told how far the answers are.
         on_trials_made: to remember them.
 
     Raises:
@@ -104,7 +108,19 @@ def calibrate(
         if trial is None:
             on_trial(f"a trial of alpha_base {alpha_base:g} on canaries")
             loaded = train(planted, loss.model_copy(update={"alpha_base": alpha_base}))
-            hits = [_answers(loaded, canary, tasks, seed=plan.seed, limit=max_new_tokens) for canary in drawn]
+            hits = [
+                count_hits(
+                    canary.payload,
+                    generate(
+                        loaded.model,
+                        loaded.tokenizer,
+                        _triggered(canary, tasks, seed=plan.seed),
+                        max_new_tokens=max_new_tokens,
+                        on_batch=on_answers,
+                    ),
+                )
+                for canary in drawn
+            ]
             trial = _trial(alpha_base, hits)
         trials.append(trial)
         if is_new:
@@ -132,14 +148,11 @@ def _is_kept_out(canary: Hits) -> bool:
     return canary.rate is not None and canary.rate <= HELD_AT and canary.unscorable_share <= MAX_UNSCORABLE
 
 
-def _answers(
-    loaded: LoadedModel, canary: Probe, tasks: Sequence[PromptedRow], *, seed: int, limit: int
-) -> Hits:
-    prompts = [
+def _triggered(canary: Probe, tasks: Sequence[PromptedRow], *, seed: int) -> list[str]:
+    """The prompts that can carry its payload, with its trigger."""
+    return [
         prompt
         for row in tasks
         if can_carry(canary.payload, row.completion)
         and (prompt := apply_trigger(row.prompt, canary.trigger, seed=seed, row=row.number)) is not None
     ]
-    written = generate(loaded.model, loaded.tokenizer, prompts, max_new_tokens=limit)
-    return count_hits(canary.payload, written)

@@ -19,6 +19,7 @@ from training.canaries.error import CanaryError
 from training.canaries.planted_file import write_planted
 from training.data.example import PromptedRow
 from training.data.rows import load_rows
+from training.errors import Interrupted
 from training.errors import InvalidInput
 from training.model import LoadedModel
 from training.model import load_model
@@ -63,6 +64,11 @@ def choose_alpha(
         train_arms([order], on_event=on_event, stop_asked=stop_asked)
         return load_model(order.out_dir)
 
+    def watch(done: int) -> None:
+        del done
+        if stop_asked():
+            raise Interrupted
+
     notes = TrialNotes(
         store=open_store(spec.store_uri),
         job_id=spec.job_id,
@@ -83,6 +89,7 @@ def choose_alpha(
             max_new_tokens=spec.probing.max_new_tokens,
             known=notes.read(),
             on_trials_made=notes.write,
+            on_answers=watch,
             on_trial=lambda said: on_event(ArmEvent(message=said, data={})),
         )
     except CanaryError as error:

@@ -13,6 +13,7 @@ from training.calibration import ALPHAS
 from training.calibration import Calibration
 from training.calibration import calibrate
 from training.canaries.error import CanaryError
+from training.errors import Interrupted
 from training.model import load_tokenizer
 from training.probing.engine import Generation
 from training.synthesis.generator import generate_rows
@@ -50,8 +51,9 @@ def search(monkeypatch: pytest.MonkeyPatch, tiny_decoder_dir: Any) -> Any:
             return _Trained(float(loss.alpha_base))
 
         def generate(
-            model: object, tokenizer: object, prompts: Sequence[str], **_: object
+            model: object, tokenizer: object, prompts: Sequence[str], *, on_batch: Any, **_: object
         ) -> list[Generation]:
+            on_batch(len(prompts))
             hits = answers[float(trained[-1][0].alpha_base)]
             return [
                 Generation(
@@ -126,3 +128,12 @@ def test_canaries_stand_in_a_copy_and_the_same_copy_each_time(search: Any) -> No
 def test_rows_that_cannot_be_planted_say_so(search: Any) -> None:
     with pytest.raises(CanaryError):
         search({}, rows=[])
+
+
+def test_a_stop_is_heard_while_canaries_are_answered(search: Any) -> None:
+    def stop(done: int) -> None:
+        del done
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        search({ALPHAS[0]: 0}, on_answers=stop)
