@@ -26,14 +26,13 @@ from deploy.contract.probe import Probe
 from deploy.contract.report import HELD_AT
 from deploy.contract.report import AlphaTrial
 from deploy.contract.report import Hits
-from training.attacks.trigger import apply_trigger
 from training.canaries.draw import draw_canaries
 from training.canaries.planting import plant_canaries
 from training.data.example import PromptedRow
 from training.metrics.attack_success import count_hits
 from training.metrics.attack_success import pooled
-from training.metrics.payload import can_carry
 from training.model import LoadedModel
+from training.probing.tasks import triggered_tasks
 from training.probing.transformers_engine import generate
 
 ALPHAS: Final = (0.99, 0.97, 0.95, 0.92, 0.88, 0.8, 0.6)
@@ -100,6 +99,9 @@ def calibrate(
     """
     drawn = draw_canaries(rows, plan, tokenizer=tokenizer, families=families).canaries
     planted = plant_canaries(rows, drawn, plan).rows
+    asked = [
+        (canary, [task.prompt for task in triggered_tasks(canary, tasks, seed=plan.seed)]) for canary in drawn
+    ]
     made_before = {trial.alpha_base: trial for trial in known}
     trials: list[AlphaTrial] = []
     for alpha_base in ALPHAS:
@@ -109,17 +111,8 @@ def calibrate(
             on_trial(f"a trial of alpha_base {alpha_base:g} on canaries")
             loaded = train(planted, loss.model_copy(update={"alpha_base": alpha_base}))
             hits = [
-                count_hits(
-                    canary.payload,
-                    generate(
-                        loaded.model,
-                        loaded.tokenizer,
-                        _triggered(canary, tasks, seed=plan.seed),
-                        max_new_tokens=max_new_tokens,
-                        on_batch=on_answers,
-                    ),
-                )
-                for canary in drawn
+                _answers(loaded, canary, prompts, limit=max_new_tokens, on_answers=on_answers)
+                for canary, prompts in asked
             ]
             trial = _trial(alpha_base, hits)
         trials.append(trial)
@@ -148,11 +141,8 @@ def _is_kept_out(canary: Hits) -> bool:
     return canary.rate is not None and canary.rate <= HELD_AT and canary.unscorable_share <= MAX_UNSCORABLE
 
 
-def _triggered(canary: Probe, tasks: Sequence[PromptedRow], *, seed: int) -> list[str]:
-    """The prompts that can carry its payload, with its trigger."""
-    return [
-        prompt
-        for row in tasks
-        if can_carry(canary.payload, row.completion)
-        and (prompt := apply_trigger(row.prompt, canary.trigger, seed=seed, row=row.number)) is not None
-    ]
+def _answers(
+    loaded: LoadedModel, canary: Probe, prompts: Sequence[str], *, limit: int, on_answers: OnAnswers
+) -> Hits:
+    written = generate(loaded.model, loaded.tokenizer, prompts, max_new_tokens=limit, on_batch=on_answers)
+    return count_hits(canary.payload, written)

@@ -11,12 +11,11 @@ from deploy.contract.probe import Probe
 from deploy.contract.probe import ProbePlan
 from deploy.contract.report import CurvePoint
 from deploy.contract.spec import TrainedArm
-from training.attacks.trigger import apply_trigger
 from training.data.example import PromptedRow
 from training.metrics.attack_success import count_hits
 from training.metrics.bleu import mean_bleu
-from training.metrics.payload import can_carry
 from training.model import LoadedModel
+from training.probing.tasks import triggered_tasks
 from training.probing.transformers_engine import generate
 
 CURVE_BATCH_SIZE = 128
@@ -37,16 +36,11 @@ def choose_curve_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> CurveTas
     """The first ``plan.curve_tasks`` rows, and the plan's first probe on those that can carry its payload."""
     probe = plan.probes[0]
     chosen = rows[: plan.curve_tasks]
-    triggered = (
-        apply_trigger(row.prompt, probe.trigger, seed=plan.seed, row=row.number)
-        for row in chosen
-        if can_carry(probe.payload, row.completion)
-    )
     return CurveTasks(
         probe=probe,
         prompts=tuple(row.prompt for row in chosen),
         references=tuple(row.completion for row in chosen),
-        triggered=tuple(prompt for prompt in triggered if prompt is not None),
+        triggered=tuple(task.prompt for task in triggered_tasks(probe, chosen, seed=plan.seed)),
     )
 
 

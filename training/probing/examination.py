@@ -19,7 +19,6 @@ from training.probing.time_limit import OnProbeProgress
 from training.probing.time_limit import TimeLimit
 from training.probing.unknown import Unknown
 from training.probing.unknown import look_for_unknown
-from training.probing.unknown import payload_families
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def examine(
         plan,
         training_rows=training_rows,
         on_progress=limit.half().watch(on_progress),
-        families=payload_families(plan) if families is None else families,
+        families=families,
     )
     suspected = as_probes(unknown.candidates, named if told else ())
     measured = measure_probes(

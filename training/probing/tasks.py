@@ -43,14 +43,20 @@ class Tasks:
 def choose_tasks(rows: Sequence[PromptedRow], plan: ProbePlan) -> Tasks:
     """The first ``plan.max_tasks`` rows, clean and with every probe's trigger."""
     clean = tuple(rows[: plan.max_tasks])
-    return Tasks(clean=clean, probes=tuple(_triggered(probe, clean, plan.seed) for probe in plan.probes))
+    return Tasks(
+        clean=clean,
+        probes=tuple(
+            ProbeTasks(probe=probe, tasks=triggered_tasks(probe, clean, seed=plan.seed))
+            for probe in plan.probes
+        ),
+    )
 
 
-def _triggered(probe: Probe, clean: Sequence[PromptedRow], seed: int) -> ProbeTasks:
+def triggered_tasks(probe: Probe, rows: Sequence[PromptedRow], *, seed: int) -> tuple[TriggeredTask, ...]:
+    """Those rows that can carry a probe's trigger and its payload, with the trigger in their prompts."""
     prompts = (
         (row.number, apply_trigger(row.prompt, probe.trigger, seed=seed, row=row.number))
-        for row in clean
+        for row in rows
         if can_carry(probe.payload, row.completion)
     )
-    tasks = tuple(TriggeredTask(row=row, prompt=prompt) for row, prompt in prompts if prompt is not None)
-    return ProbeTasks(probe=probe, tasks=tasks)
+    return tuple(TriggeredTask(row=row, prompt=prompt) for row, prompt in prompts if prompt is not None)

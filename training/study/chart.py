@@ -234,12 +234,12 @@ def _bars(groups: Sequence[Group]) -> list[list[float]]:
 def draw(study: Study, found: dict[Setting, Group], out: Path) -> list[str]:
     """All pictures of a study; returns their file names."""
     drawn: list[str] = []
+    lines = sweeps(study, found)
     for model in study.models:
         for name, picture in (("early-learning", early_learning), ("poison-rates", poison_rates)):
             file = f"{name}-{model}.png"
             if picture(study, list(found.values()), model, out / file):
                 drawn.append(file)
-        lines = sweeps(study, found)
         for constant in dict.fromkeys(each.constant for each in lines):
             file = f"sweep-{constant}-{model}.png"
             if swept(lines, model, constant, out / file):

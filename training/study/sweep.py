@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -71,15 +72,7 @@ def sweeps(study: Study, found: Mapping[Setting, Group]) -> list[Sweep]:
 
 def _constants(study: Study, setting: Setting) -> dict[str, object]:
     """Of a setting's loss, as it was trained."""
-    cell = Cell(
-        model=setting.model,
-        attack=setting.attack,
-        poison_rate=setting.poison_rate,
-        defence=setting.defence,
-        seed=0,
-        training=setting.training,
-        duplicates=setting.duplicates,
-    )
+    cell = Cell(**asdict(setting), seed=0)
     return loss_of_defence(study.defences[setting.defence], plan_of(study, cell)).model_dump(mode="json")
 
 
