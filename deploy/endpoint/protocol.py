@@ -6,6 +6,8 @@ from enum import Enum
 from typing import Protocol
 
 from deploy.contract.document import StoredFile
+from deploy.contract.resources import ANY_RESOURCES
+from deploy.contract.resources import Resources
 
 
 class EndpointError(Exception):
@@ -35,6 +37,12 @@ class Serve:
     """All of them are verified before the server may start."""
     max_model_len: int | None = None
     """Tokens of prompt and completion together; None takes the model's own limit."""
+    resources: Resources = ANY_RESOURCES
+    """Of one replica (``nodes`` stays 1); a local server takes the machine as it is."""
+    replicas: int = 1
+    """At least; 0 lets the endpoint sleep. A local server is always one."""
+    max_replicas: int = 1
+    """At most, where the operator's cluster scales by waiting requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

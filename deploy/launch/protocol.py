@@ -7,6 +7,9 @@ from typing import Final
 from typing import Literal
 from typing import Protocol
 
+from deploy.contract.resources import ANY_RESOURCES
+from deploy.contract.resources import Resources
+
 RunKind = Literal["job", "scan"]
 MODULES: Final[Mapping[RunKind, str]] = {"job": "training", "scan": "training.scan"}
 """What a run of each kind executes: ``python -m MODULE --spec URI --sha256 HEX``."""
@@ -39,6 +42,10 @@ class Launch:
     """Wall-clock seconds after which it is stopped and counts as failed."""
     kind: RunKind = "job"
     """Decides what is run, and with what: a scan needs one processor and no GPU."""
+    resources: Resources = ANY_RESOURCES
+    """What its user asked for; a local process takes the machine as it is."""
+    queue: str | None = None
+    """Kueue LocalQueue; None takes the operator's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
