@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from deploy.launch.protocol import MODULES
 from deploy.launch.protocol import Launch
 from deploy.launch.protocol import LaunchError
 from deploy.launch.protocol import Run
+from deploy.launch.protocol import RunCause
 from deploy.launch.protocol import RunKind
 from deploy.launch.protocol import RunPhase
 from deploy.process.record import read_record
@@ -114,6 +116,11 @@ class LocalLauncher:
             except (ProcessTableError, OSError) as error:
                 raise LaunchError(f"cannot observe: {error}") from error
             return runs
+
+    @property
+    def observed_at(self) -> float:
+        """Now: it looks anew each time."""
+        return time.monotonic()
 
     def stop(self, name: str, *, grace_s: float) -> None:
         """SIGTERM, and SIGKILL to all of it after ``grace_s``; one that waits never starts. Returns at once.
@@ -225,6 +232,7 @@ class LocalLauncher:
             phase=RunPhase.EXITED,
             exit_code=process.exit_code,
             reason=self._reason(process),
+            cause=RunCause.DEADLINE if process.cause is EndCause.DEADLINE else None,
         )
 
     def _reason(self, process: SupervisedProcess) -> str | None:
@@ -251,4 +259,5 @@ def _order_of(path: Path) -> Launch:
 
 def _pending(name: str, kind: RunKind, before: int) -> Run:
     jobs = f"1 {kind}" if before == 1 else f"{before} {kind}s"
-    return Run(name=name, phase=RunPhase.PENDING, reason=f"waiting for {jobs} before it")
+    reason = f"waiting for {jobs} before it"
+    return Run(name=name, phase=RunPhase.PENDING, reason=reason, cause=RunCause.QUEUED)

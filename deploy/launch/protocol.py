@@ -30,6 +30,23 @@ class RunPhase(Enum):
     """Ended without one: killed, or its machine is gone."""
 
 
+class RunCause(Enum):
+    """Why a run waits or ended, as far as its launcher knows; decides what becomes of the job."""
+
+    QUEUED = "queued"
+    """PENDING: waits for its turn. However long that takes, nothing is wrong."""
+    UNSCHEDULABLE = "unschedulable"
+    """PENDING: no machine takes it now. LOST: none took it within the time that the operator allows."""
+    IMAGE_PULL_FAILED = "image_pull_failed"
+    """PENDING: its image does not come. LOST: it did not come within that time."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """EXITED or LOST: killed for using more memory than it was given."""
+    DEADLINE = "deadline"
+    """EXITED or LOST: stopped by the launcher at its deadline."""
+    EVICTED = "evicted"
+    """EXITED or LOST: its machine was drained, is gone, or was needed by somebody before it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """An order to run one attempt. The process gets the spec's URI and hash and nothing else."""
@@ -58,10 +75,16 @@ class Run:
     """Only with EXITED. A signal N is 128+N."""
     reason: str | None = None
     """For people: why it waits, or why it is lost."""
+    cause: RunCause | None = None
+    """For decisions: the same in one word, where it is one of those."""
 
 
 class Launcher(Protocol):
-    """Runs attempts. Every method may be called again after a crash with the same arguments."""
+    """Runs attempts. Every method may be called again after a crash with the same arguments.
+
+    Methods are thread-safe: the reconciler calls ``launch``, ``stop``, ``remove`` and ``log_tail`` for different
+    attempts at the same time.
+    """
 
     def launch(self, order: Launch) -> None:
         """Start an attempt; one that exists under this name already, in whatever phase, is left alone.
@@ -71,7 +94,19 @@ class Launcher(Protocol):
         ...
 
     def observe(self) -> Mapping[str, Run]:
-        """Every attempt this launcher knows, by name, until it is removed."""
+        """Every attempt this launcher knows, by name, until it is removed. Never goes back in time.
+
+        Raises LaunchError when what it knows is too old to decide on.
+        """
+        ...
+
+    @property
+    def observed_at(self) -> float:
+        """``time.monotonic()`` of the moment that the newest answer of ``observe`` shows.
+
+        Whatever was launched before it and is not in that answer does not exist. A launcher that watches a cluster
+        is told of its own launches later, so this may lie seconds back.
+        """
         ...
 
     def stop(self, name: str, *, grace_s: float) -> None:
