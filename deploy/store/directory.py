@@ -146,10 +146,10 @@ class DirStore:
                 raise
         return ObjectInfo(key=key, size_bytes=status.st_size) if stat.S_ISREG(status.st_mode) else None
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Objects below a string prefix in key order; see the protocol."""
         parts, begun = prefix_parts(prefix)
-        return self._walk(parts, begun)
+        return self._walk(parts, begun, after)
 
     def delete(self, key: str) -> None:
         """Remove an object, and the directories above it that it leaves empty."""
@@ -277,20 +277,20 @@ class DirStore:
             raise ObjectMissing(f"{self.uri}/{key}: no such object")
         return file
 
-    def _walk(self, parts: Sequence[str], begun: str) -> Iterator[ObjectInfo]:
-        """Objects whose key begins with ``parts`` and then ``begun``; holds one directory at a time."""
+    def _walk(self, parts: Sequence[str], begun: str, after: str = "") -> Iterator[ObjectInfo]:
+        """Objects behind ``after`` whose key begins with ``parts`` and ``begun``; holds one directory at a time."""
         above = "".join(f"{part}/" for part in parts)
         with _store_errors(above):
             try:
                 with self._directory(parts) as directory:
-                    entries = _entries(directory, begun)
+                    entries = _entries(directory, begun, above, after)
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
                 return
         for entry in entries:
             if entry.size_bytes is None:
-                yield from self._walk((*parts, entry.name.removesuffix("/")), "")
+                yield from self._walk((*parts, entry.name.removesuffix("/")), "", after)
             else:
                 yield ObjectInfo(key=above + entry.name, size_bytes=entry.size_bytes)
 
@@ -343,16 +343,18 @@ def _enter(directory: int, name: str, *, create: bool) -> int:
     return os.open(name, _DIRECTORY, dir_fd=directory)
 
 
-def _entries(directory: int, begun: str) -> Sequence[_Entry]:
-    """What lies in a directory in key order, as far as it can be part of a key that begins so."""
+def _entries(directory: int, begun: str, above: str, after: str) -> Sequence[_Entry]:
+    """What lies in the directory of ``above`` in key order, as far as it can be part of a key to be listed."""
     entries = []
     with os.scandir(directory) as scanned:
         for entry in scanned:
             if not entry.name.startswith(begun) or not is_part(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                entries.append(_Entry(name=entry.name + "/", size_bytes=None))
-            elif entry.is_file(follow_symlinks=False):
+                below = f"{above}{entry.name}/"
+                if below > after or after.startswith(below):
+                    entries.append(_Entry(name=entry.name + "/", size_bytes=None))
+            elif above + entry.name > after and entry.is_file(follow_symlinks=False):
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     size_bytes = entry.stat(follow_symlinks=False).st_size
                     entries.append(_Entry(name=entry.name, size_bytes=size_bytes))

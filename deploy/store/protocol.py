@@ -92,8 +92,11 @@ class ObjectStore(Protocol):
         """Size of an object, or None."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects below ``prefix`` (a plain string prefix), in key order, pages fetched as needed."""
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """Objects below ``prefix`` (a plain string prefix), in key order, pages fetched as needed.
+
+        ``after`` leaves out every key up to and including that string, at no cost, whether or not it is a key.
+        """
         ...
 
     def delete(self, key: str) -> None:

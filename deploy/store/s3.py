@@ -140,10 +140,10 @@ class S3Store:
             return None
         return ObjectInfo(key=key, size_bytes=answer["ContentLength"])
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Objects below a string prefix in key order; see the protocol."""
         prefix_parts(prefix)
-        return (info for info in self._list(prefix) if _is_key(info.key))
+        return (info for info in self._list(prefix, after) if _is_key(info.key))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -254,9 +254,9 @@ class S3Store:
                 raise
         return answer["Body"], {"IfMatch": answer["ETag"]}
 
-    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def _list(self, prefix: str, after: str = "") -> Iterator[ObjectInfo]:
         """Whatever lies below the prefix, also what no key of ours can name."""
-        token: dict[str, str] = {}
+        token = {"StartAfter": self._above + after} if after else {}
         while True:
             with s3_errors(self._uri(prefix)):
                 page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._above + prefix, **token)
