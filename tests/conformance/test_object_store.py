@@ -300,7 +300,7 @@ def test_listing_is_in_key_order_and_by_string_prefix(store: ObjectStore) -> Non
 
 
 def test_listing_goes_on_behind_any_string(store: ObjectStore) -> None:
-    keys = ["a/1", "a/2/x", "a/2/y", "a0", "a0/z", "b/c/d"]
+    keys = ["a/1", "a/2/x", "a/2/y", "a0", "a1/z", "b/c/d"]
     for key in keys:
         store.put(key, b"")
     for after in ["", *keys, "a", "a/", "a/2", "a/2/", "a/2/xx", "a/20", "a00", "b/c/", "c"]:
