@@ -17,6 +17,7 @@ jobs/{job}/result.json                           the commit: one conditional PUT
 scans/{scan}/...                                 as a job, but for models, metrics and the report:
 scans/{scan}/attempts/{n}/{pod}/findings.json    suspicious rows
 scans/{scan}/attempts/{n}/{pod}/findings.csv     the same as a table
+endpoints/{endpoint}/order.json                  what an endpoint's pods may fetch and shall serve, written once
 
 A scan is a job without arms: wherever a function below takes the id of a job, that of a scan will do.
 """
@@ -30,6 +31,7 @@ ALPHA_TRIALS: Final = "alpha-trials.json"
 SCAN: Final = "scan-"
 """How the id of a scan begins; the other jobs' ids begin with ``ftjob-``."""
 _NAME: Final = re.compile(r"(harden|scan)-([a-z0-9]{1,40})-([1-9][0-9]{0,5})")
+_POD_OF_ENDPOINT: Final = re.compile(r"(ep-[a-z0-9]{1,40})-[a-z0-9]{1,10}-[a-z0-9]{5}")
 
 
 def file_key(file_id: str) -> str:
@@ -137,6 +139,16 @@ def result_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}result.json"
 
 
+def endpoint_prefix(endpoint_id: str) -> str:
+    """Prefix of everything that belongs to an endpoint."""
+    return f"endpoints/{endpoint_id}/"
+
+
+def endpoint_order_key(endpoint_id: str) -> str:
+    """The :class:`deploy.endpoint.order.ServeOrder` of an endpoint in a cluster: its pods fetch what it lists."""
+    return f"{endpoint_prefix(endpoint_id)}order.json"
+
+
 def job_name(job_id: str, attempt: int) -> str:
     """Deterministic name of a launched attempt: "already exists" means "done".
 
@@ -153,3 +165,9 @@ def job_of_name(name: str) -> tuple[str, int] | None:
     if match is None:
         return None
     return ("ftjob-" if match[1] == "harden" else SCAN) + match[2], int(match[3])
+
+
+def endpoint_of_pod(pod_name: str) -> str | None:
+    """The endpoint whose Deployment made a pod of this name; None for a name that is not of ours."""
+    match = _POD_OF_ENDPOINT.fullmatch(pod_name)
+    return match[1] if match is not None else None

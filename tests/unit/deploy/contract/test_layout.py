@@ -26,3 +26,15 @@ def test_a_name_leads_back_to_its_job(job_id: str, attempt: int) -> None:
 )
 def test_a_name_that_is_not_ours_is_nobodys(name: str) -> None:
     assert layout.job_of_name(name) is None
+
+
+def test_the_name_of_a_pod_leads_back_to_its_endpoint() -> None:
+    assert layout.endpoint_of_pod("ep-0f3a9-7d4b9c6f5d-x2x9z") == "ep-0f3a9"
+    assert layout.endpoint_order_key("ep-0f3a9") == "endpoints/ep-0f3a9/order.json"
+
+
+@pytest.mark.parametrize(
+    "name", ["ep-0f3a9", "ep-0f3a9-x2x9z", "harden-a-1-x2x9z", "ep--7d4b9c6f5d-x2x9z", ""]
+)
+def test_the_name_of_another_pod_is_no_endpoints(name: str) -> None:
+    assert layout.endpoint_of_pod(name) is None
