@@ -20,10 +20,11 @@ from service.app import create_app
 from service.context import Context
 from service.database import Database
 from service.embedded import embedded
+from service.environment import SettingsError
 from service.home import HomeInUse
 from service.home import holding
+from service.schema import migrate
 from service.settings import Settings
-from service.settings import SettingsError
 from service.settings import settings_from_env
 from service.tidy import tidying
 
@@ -53,7 +54,7 @@ def serve(settings: Settings) -> None:
     )
     store, database = _open(settings)
     try:
-        database.migrate()
+        migrate(database)
         context = Context(settings=settings, database=database, store=store)
         app = create_app(context, companions=COMPANIONS)
         config = uvicorn.Config(
@@ -76,7 +77,7 @@ def _open(settings: Settings) -> tuple[ObjectStore, Database]:
     except StoreError as error:
         raise SettingsError(f"TEMPER_STORE_URI: {error}") from error
     try:
-        return store, Database(settings.database_url)
+        return store, Database(settings.database_url, settings.database)
     except (ArgumentError, ModuleNotFoundError) as error:
         # Not repeated: the URL may hold a password.
         raise SettingsError("TEMPER_DATABASE_URL: no such database, or its driver is not there") from error

@@ -48,7 +48,7 @@ class Context:
     @property
     def leftovers(self) -> Leftovers:
         """The note of objects whose fate is not decided yet."""
-        return Leftovers(self.settings.home / "leftovers")
+        return Leftovers(self.database)
 
 
 def context_of(request: Request) -> Context:

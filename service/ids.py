@@ -10,7 +10,7 @@ from typing import Final
 from typing import Literal
 
 Prefix = Literal[
-    "file", "upload", "part", "base", "ftjob", "scan", "ftevent", "ftckpt", "ep", "req", "incident"
+    "file", "upload", "part", "base", "ftjob", "scan", "ftevent", "ftckpt", "ep", "req", "incident", "note"
 ]
 
 RANDOM_BYTES: Final = 10

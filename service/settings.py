@@ -10,15 +10,42 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Final
+from typing import Literal
 
-PREFIX: Final = "TEMPER_"
-OF_THE_JOB: Final = frozenset({"TEMPER_POD", "TEMPER_SCRATCH"})
-"""Read by jobs, which inherit this environment when they run as local processes."""
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from deploy.kubernetes.settings import ClusterSettings
+from deploy.kubernetes.settings import ClusterSettingsError
+from deploy.kubernetes.settings import read_cluster_settings
+from service.environment import PREFIX
+from service.environment import Reader
+from service.environment import SettingsError
+
+OF_THE_JOB: Final = frozenset(
+    PREFIX + name for name in ("POD", "SCRATCH", "BROKER_URL", "BROKER_TOKEN_FILE", "BROKER_CA_FILE")
+)
+"""Read by jobs; those that run as local processes inherit this environment."""
 MIN_API_KEY_CHARS: Final = 16
+Role = Literal["embedded", "api", "reconcile", "broker", "migrate", "recover"]
+"""What one process does: everything on one machine, or one part of a cluster's install."""
+PORTS: Final[Mapping[Role, int]] = {"reconcile": 8001, "broker": 8002}
+"""Of the roles that do not listen on 8000."""
 
 
-class SettingsError(ValueError):
-    """The environment does not make a safe configuration."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Limits on the use of PostgreSQL; SQLite has none of them."""
+
+    pool_size: int = 20
+    """Connections of one process at most. All processes together stay below the server's max_connections."""
+    pool_timeout_s: float = 2.0
+    """How long a request waits for a connection before it answers 503."""
+    connect_timeout_s: int = 5
+    statement_timeout_s: float = 15.0
+    lock_timeout_s: float = 5.0
+    idle_timeout_s: float = 60.0
+    """After which the server ends a transaction in which nothing happens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +56,13 @@ class Settings:
     """Directory of the embedded state; absolute."""
     host: str = "127.0.0.1"
     port: int = 8000
+    role: Role = "embedded"
     api_key: str | None = field(default=None, repr=False)
     database_url: str = field(repr=False)
+    database: DatabaseSettings = DatabaseSettings()
     store_uri: str
+    cluster: ClusterSettings | None = None
+    """Where jobs and endpoints run; None runs them as processes of this machine."""
     local_models: bool = False
     """``file://`` base models may be named; only ever true on a loopback address."""
     max_file_bytes: int = 8 << 30
@@ -66,53 +97,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    env: Mapping[str, str]
-
-    def text(self, name: str, default: str) -> str:
-        return self.env.get(PREFIX + name, default)
-
-    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
-        raw = self.env.get(PREFIX + name)
-        if raw is None:
-            return default
-        try:
-            value = int(raw)
-        except ValueError:
-            raise SettingsError(f"{PREFIX}{name}: {raw!r} is not a whole number") from None
-        if not low <= value <= high:
-            raise SettingsError(f"{PREFIX}{name}: {value} is not between {low} and {high}")
-        return value
-
-    def number(self, name: str, default: float, *, low: float, high: float) -> float:
-        raw = self.env.get(PREFIX + name)
-        if raw is None:
-            return default
-        try:
-            value = float(raw)
-        except ValueError:
-            raise SettingsError(f"{PREFIX}{name}: {raw!r} is not a number") from None
-        if not low <= value <= high:
-            raise SettingsError(f"{PREFIX}{name}: {raw} is not between {low} and {high}")
-        return value
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        raw = self.env.get(PREFIX + name)
-        if raw is None:
-            return default
-        known = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
-        if raw.lower() not in known:
-            raise SettingsError(f"{PREFIX}{name}: {raw!r} is not one of {', '.join(known)}")
-        return known[raw.lower()]
-
-    def choice(self, name: str, default: str, *, among: tuple[str, ...]) -> str:
-        value = self.text(name, default)
-        if value not in among:
-            raise SettingsError(f"{PREFIX}{name}: {value!r} is not one of {', '.join(among)}")
-        return value
-
-
 KNOWN: Final = frozenset(
     PREFIX + name
     for name in (
@@ -120,8 +104,19 @@ KNOWN: Final = frozenset(
         "HOST",
         "PORT",
         "API_KEY",
+        "API_KEY_FILE",
         "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "DATABASE_PASSWORD",
+        "DATABASE_PASSWORD_FILE",
+        "DATABASE_POOL_SIZE",
+        "DATABASE_POOL_TIMEOUT_S",
+        "DATABASE_CONNECT_TIMEOUT_S",
+        "DATABASE_STATEMENT_TIMEOUT_S",
+        "DATABASE_LOCK_TIMEOUT_S",
+        "DATABASE_IDLE_TIMEOUT_S",
         "STORE_URI",
+        "CLUSTER_FILE",
         "LOCAL_MODELS",
         "MAX_FILE_BYTES",
         "UPLOAD_IDLE_S",
@@ -138,8 +133,8 @@ KNOWN: Final = frozenset(
 """Every variable that a service reads; each is documented in README."""
 
 
-def settings_from_env(env: Mapping[str, str]) -> Settings:
-    """Read the settings.
+def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Settings:
+    """Read the settings of a process.
 
     Raises:
         SettingsError: an unknown variable, a bad value or an unsafe combination; the message names
@@ -148,17 +143,21 @@ def settings_from_env(env: Mapping[str, str]) -> Settings:
     unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in KNOWN | OF_THE_JOB)
     if unknown:
         raise SettingsError(f"unknown variable {unknown[0]}; known are {', '.join(sorted(KNOWN))}")
-    read = _Reader(env)
+    read = Reader(env)
     home = Path(read.text("HOME", "var")).expanduser().resolve()
     host = read.text("HOST", "127.0.0.1")
+    cluster = _cluster(env)
     return Settings(
         home=home,
         host=host,
-        port=read.integer("PORT", 8000, low=1, high=65535),
-        api_key=_api_key(env, host),
-        database_url=read.text("DATABASE_URL", "sqlite:///" + str(home / "temper.db")),
+        port=read.integer("PORT", PORTS.get(role, 8000), low=1, high=65535),
+        role=role,
+        api_key=_api_key(read, host, role),
+        database_url=_database_url(read, home),
+        database=_database(read),
         store_uri=read.text("STORE_URI", (home / "objects").as_uri()).rstrip("/"),
-        local_models=_local_models(read, host),
+        cluster=cluster,
+        local_models=_local_models(read, host, cluster),
         max_file_bytes=read.integer("MAX_FILE_BYTES", 8 << 30, low=1, high=1 << 50),
         upload_idle_s=read.number("UPLOAD_IDLE_S", 60.0, low=0.1, high=3600.0),
         max_running_jobs=read.integer("MAX_RUNNING_JOBS", 1, low=1, high=10_000),
@@ -172,13 +171,14 @@ def settings_from_env(env: Mapping[str, str]) -> Settings:
     )
 
 
-def _api_key(env: Mapping[str, str], host: str) -> str | None:
-    key = env.get(f"{PREFIX}API_KEY")
+def _api_key(read: Reader, host: str, role: Role) -> str | None:
+    key = read.secret("API_KEY")
     if key is None:
-        if not is_loopback(host):
+        # The other roles serve no API: their ports tell health and figures, or check another proof.
+        if role in {"embedded", "api"} and not is_loopback(host):
             raise SettingsError(
-                f"{PREFIX}HOST={host} can be reached from other machines: set {PREFIX}API_KEY,"
-                " or listen on 127.0.0.1"
+                f"{PREFIX}HOST={host} can be reached from other machines: set {PREFIX}API_KEY"
+                f" (or {PREFIX}API_KEY_FILE), or listen on 127.0.0.1"
             )
         return None
     if len(key) < MIN_API_KEY_CHARS:
@@ -188,10 +188,52 @@ def _api_key(env: Mapping[str, str], host: str) -> str | None:
     return key
 
 
-def _local_models(read: _Reader, host: str) -> bool:
-    wanted = read.flag("LOCAL_MODELS", default=is_loopback(host))
+def _cluster(env: Mapping[str, str]) -> ClusterSettings | None:
+    name = f"{PREFIX}CLUSTER_FILE"
+    path = env.get(name)
+    if path is None:
+        return None
+    try:
+        return read_cluster_settings(Path(path))
+    except ClusterSettingsError as error:
+        raise SettingsError(f"{name}: {error}") from error
+
+
+def _database_url(read: Reader, home: Path) -> str:
+    text = read.secret("DATABASE_URL") or "sqlite:///" + str(home / "temper.db")
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        # Not repeated: it may hold a password.
+        raise SettingsError(
+            f"{PREFIX}DATABASE_URL: neither sqlite:///path nor postgresql://user@host:port/name"
+        ) from None
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    password = read.secret("DATABASE_PASSWORD")
+    if password is not None:
+        url = url.set(password=password)
+    return url.render_as_string(hide_password=False)
+
+
+def _database(read: Reader) -> DatabaseSettings:
+    return DatabaseSettings(
+        pool_size=read.integer("DATABASE_POOL_SIZE", 20, low=2, high=1000),
+        pool_timeout_s=read.number("DATABASE_POOL_TIMEOUT_S", 2.0, low=0.01, high=60.0),
+        connect_timeout_s=read.integer("DATABASE_CONNECT_TIMEOUT_S", 5, low=2, high=60),
+        statement_timeout_s=read.number("DATABASE_STATEMENT_TIMEOUT_S", 15.0, low=0.01, high=3600.0),
+        lock_timeout_s=read.number("DATABASE_LOCK_TIMEOUT_S", 5.0, low=0.01, high=3600.0),
+        idle_timeout_s=read.number("DATABASE_IDLE_TIMEOUT_S", 60.0, low=0.1, high=3600.0),
+    )
+
+
+def _local_models(read: Reader, host: str, cluster: ClusterSettings | None) -> bool:
+    alone = is_loopback(host) and cluster is None
+    wanted = read.flag("LOCAL_MODELS", default=alone)
     if wanted and not is_loopback(host):
         raise SettingsError(
             f"{PREFIX}LOCAL_MODELS would let other machines name this one's files; it needs a loopback host"
         )
+    if wanted and not alone:
+        raise SettingsError(f"{PREFIX}LOCAL_MODELS: the pods of a cluster do not see this machine's files")
     return wanted

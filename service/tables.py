@@ -304,3 +304,15 @@ class EndpointRow(Table):
     remove_requested: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int]
     version: Mapped[int] = mapped_column(default=0)
+
+
+class LeftoverRow(Table):
+    """An object that is being written or deleted: see :mod:`service.leftovers`."""
+
+    __tablename__ = "leftovers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    """Of the object, or a prefix, which ends with a slash."""
+    noted_at: Mapped[float]
+    """By the database's clock."""

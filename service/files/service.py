@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from deploy.contract.document import StoredFile
@@ -21,6 +22,7 @@ from service.files.schemas import FileObject
 from service.files.schemas import Purpose
 from service.files.schemas import file_object
 from service.ids import new_id
+from service.leftovers import Note
 from service.multipart import Form
 from service.streaming import bounded
 from service.streaming import store_stream
@@ -41,7 +43,7 @@ async def receive_file(context: Context, form: Form) -> FileObject:
         _check_fields(form.fields, complete=False)
     file_id = new_id("file")
     key = file_key(file_id)
-    with context.leftovers.noted(key):
+    async with context.leftovers.noted_async(key) as note:
         content = bounded(form.chunks(), limit_bytes=context.settings.max_file_bytes, param="file")
         stored = await store_stream(context, key, content)
         try:
@@ -54,8 +56,12 @@ async def receive_file(context: Context, form: Form) -> FileObject:
                     filename=filename,
                     purpose=purpose,
                     expires_after_s=expires_after_s,
+                    note=note,
                 )
             )
+        except SQLAlchemyError:
+            # Whether it is committed is not known: the note stays, and the sweep finds out.
+            raise
         except Exception:
             await run_sync(context.store.delete, key)
             raise
@@ -68,10 +74,12 @@ def publish_file(
     *,
     filename: str,
     purpose: Purpose,
+    note: Note,
     expires_after_s: int | None = None,
 ) -> FileObject:
     """Make a complete object ``files/{file_id}`` visible. Raises BadRequest when it is empty."""
     with context.database.writing() as session:
+        note.strike(session)
         return add_file(
             session,
             file_id,

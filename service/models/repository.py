@@ -35,6 +35,11 @@ class ModelRepository:
         query = select(EndpointRow.id).where(EndpointRow.active_model_id == model_id)
         return self.session.scalar(query)
 
+    def served_from(self, uri: str) -> bool:
+        """Whether a model that is not deleted has its weights below ``uri`` (without a trailing slash)."""
+        query = select(ModelRow.id).where(ModelRow.uri.in_((uri, f"{uri}/")), ModelRow.deleted.is_(False))
+        return self.session.scalar(query.limit(1)) is not None
+
     def mark_deleted(self, row: ModelRow) -> None:
         """Hide a model; its row keeps the job's arm taken, so that nothing brings it back."""
         row.deleted = True

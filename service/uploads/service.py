@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.contract.layout import file_key
 from deploy.contract.layout import upload_part_key
@@ -20,6 +21,7 @@ from service.files.schemas import file_object
 from service.files.service import add_file
 from service.files.service import check_purpose
 from service.ids import new_id
+from service.leftovers import Note
 from service.multipart import Form
 from service.multipart import clean_filename
 from service.streaming import bounded
@@ -78,7 +80,7 @@ async def receive_part(context: Context, upload_id: str, form: Form) -> UploadPa
     await form.open_file()
     part_id = new_id("part")
     key = upload_part_key(upload_id, part_id)
-    with context.leftovers.noted(key):
+    async with context.leftovers.noted_async(key) as note:
         content = bounded(form.chunks(), limit_bytes=upload.bytes, param="data")
         stored = await store_stream(context, key, content)
         try:
@@ -92,15 +94,19 @@ async def receive_part(context: Context, upload_id: str, form: Form) -> UploadPa
                 sha256=stored.sha256,
                 created_at=seconds(context.clock),
             )
-            await run_sync(_add_part, context, row)
+            await run_sync(_add_part, context, row, note)
+        except SQLAlchemyError:
+            # Whether it is committed is not known: the note stays, and the sweep finds out.
+            raise
         except Exception:
             await run_sync(context.store.delete, key)
             raise
     return part_object(row)
 
 
-def _add_part(context: Context, row: UploadPartRow) -> None:
+def _add_part(context: Context, row: UploadPartRow, note: Note) -> None:
     with context.database.writing() as session:
+        note.strike(session)
         uploads = UploadRepository(session)
         upload = uploads.get(row.upload_id, lock=True)
         if upload is None or upload.status != "pending":
@@ -126,8 +132,8 @@ def complete_upload(context: Context, upload_id: str, body: CompleteUpload) -> U
     parts = _chosen_parts(context, upload, body)
     file_id = new_id("file")
     key = file_key(file_id)
-    with context.leftovers.noted(key):
-        file = _join(context, upload, parts, file_id=file_id, md5=body.md5)
+    with context.leftovers.noted(key) as note:
+        file = _join(context, upload, parts, file_id=file_id, md5=body.md5, note=note)
         upload.status, upload.file_id = "completed", file.id
     drop_parts(context, upload_id)
     return upload_object(upload, file=file)
@@ -166,12 +172,19 @@ def _chosen_parts(context: Context, upload: UploadRow, body: CompleteUpload) -> 
 
 
 def _join(
-    context: Context, upload: UploadRow, parts: list[UploadPartRow], *, file_id: str, md5: str | None
+    context: Context,
+    upload: UploadRow,
+    parts: list[UploadPartRow],
+    *,
+    file_id: str,
+    md5: str | None,
+    note: Note,
 ) -> FileObject:
     key = file_key(file_id)
     stored = context.store.put(key, _joined(context, parts, md5=md5))
     try:
         with context.database.writing() as session:
+            note.strike(session)
             file = add_file(
                 session,
                 file_id,
@@ -183,6 +196,9 @@ def _join(
             )
             if not UploadRepository(session).settle(upload.id, "completed", file_id=file_id):
                 raise _ended(upload.id)
+    except SQLAlchemyError:
+        # Whether it is committed is not known: the note stays, and the sweep finds out.
+        raise
     except Exception:
         context.store.delete(key)
         raise

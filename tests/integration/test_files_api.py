@@ -4,11 +4,13 @@ import hashlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,8 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
 
 
 def noted(home: Path) -> bool:
-    folder = home / "leftovers"
-    return folder.is_dir() and any(folder.iterdir())
+    with closing(sqlite3.connect(home / "temper.db")) as database:
+        return database.execute("SELECT count(*) FROM leftovers").fetchone() != (0,)
 
 
 def test_memory_stays_flat_while_a_large_file_passes(service_process: Any) -> None:
@@ -113,8 +115,8 @@ def test_an_object_that_lost_its_row_in_a_crash_is_swept(service_process: Any) -
     key = "files/file-lost"
     (service_process.home / "objects" / "files").mkdir(parents=True, exist_ok=True)
     (service_process.home / "objects" / key).write_bytes(b"complete, but never committed")
-    (service_process.home / "leftovers").mkdir(exist_ok=True)
-    (service_process.home / "leftovers" / "note").write_text(key)
+    with closing(sqlite3.connect(service_process.home / "temper.db")) as database, database:
+        database.execute("INSERT INTO leftovers (id, key, noted_at) VALUES ('note', ?, 0)", (key,))
     service_process.start()
     assert visible(service_process.home) == []
 

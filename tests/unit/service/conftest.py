@@ -17,6 +17,7 @@ from deploy.store.opening import open_store
 from service.app import create_app
 from service.context import Context
 from service.database import Database
+from service.schema import migrate
 from service.settings import Settings
 from service.settings import settings_from_env
 
@@ -47,7 +48,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database, migrated once for all tests."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
     database = Database(f"sqlite:///{path}")
-    database.migrate()
+    migrate(database)
     database.close()
     return path
 

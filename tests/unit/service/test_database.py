@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from service.database import Database
+from service.schema import migrate
 from service.tables import FileRow
 from service.tables import Table
 from service.tables import UploadPartRow
@@ -22,14 +23,14 @@ def file_row(name: str) -> FileRow:
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     made = Database(f"sqlite:///{tmp_path}/deep/er/temper.db")
-    made.migrate()
+    migrate(made)
     return made
 
 
 def test_migrations_make_exactly_the_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
-    database.migrate()
+    migrate(database)
 
 
 def test_sqlite_keeps_what_it_promises(database: Database) -> None:

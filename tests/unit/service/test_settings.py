@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from service.environment import SettingsError
 from service.settings import KNOWN
-from service.settings import SettingsError
 from service.settings import is_loopback
 from service.settings import settings_from_env
 
