@@ -17,6 +17,9 @@ from deploy.contract.method import Hyperparameters
 from deploy.contract.method import Method
 from deploy.contract.probe import GatePolicy
 from deploy.contract.probe import ProbePlan
+from deploy.contract.resources import ANY_RESOURCES
+from deploy.contract.resources import QueueName
+from deploy.contract.resources import Resources
 from deploy.contract.spec import Lora
 from deploy.contract.spec import RowFilterName
 
@@ -87,6 +90,10 @@ class Hardening(Document):
     adapter: LoraOptions | None = None
     columns: ColumnOptions = ColumnOptions()
     training: TrainingOptions = TrainingOptions()
+    resources: Resources = ANY_RESOURCES
+    """Machines to train on, where jobs run on a cluster; what is left out is the operator's choice."""
+    queue: QueueName | None = None
+    """Kueue LocalQueue to wait in, of those that the operator offers; null is the operator's choice."""
 
 
 class CreateJob(Document):

@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from deploy.contract.document import sha256_hex
+from deploy.kubernetes.settings import ClusterSettings
 from service.base_models.repository import BaseModelRepository
 from service.errors import BadRequest
 from service.errors import Conflict
@@ -17,6 +18,7 @@ from service.files.repository import FileRepository
 from service.ids import new_id
 from service.jobs import repository
 from service.jobs.repository import JOBS
+from service.jobs.resources import check_resources
 from service.jobs.schemas import CreateJob
 from service.tables import JobRow
 from service.work import history
@@ -30,16 +32,31 @@ TRAINING_PURPOSES: Final = ("fine-tune",)
 PROBE_PURPOSES: Final = ("fine-tune", "evals")
 
 
-def create_job(session: Session, body: CreateJob, repetition: Repetition, *, now: float) -> JobRow:
+def create_job(
+    session: Session,
+    body: CreateJob,
+    repetition: Repetition,
+    *,
+    now: float,
+    cluster: ClusterSettings | None = None,
+) -> JobRow:
     """Accept a job, or find the one that the same request made already.
 
+    Args:
+        session: writing.
+        body: of the request.
+        repetition: what the request says of itself.
+        now: Unix seconds.
+        cluster: where jobs run; None runs them on this machine.
+
     Raises:
-        BadRequest: the model or a file cannot be used, or the key is malformed.
+        BadRequest: the model, a file or the resources cannot be had, or the key is malformed.
         NotFound: there is no such model or file.
         IdempotencyMismatch: the key belongs to another body.
     """
 
     def accept() -> JobRow:
+        check_resources(body.hardening.resources, body.hardening.queue, cluster)
         check_references(session, body, now=int(now))
         return _new_row(body, now)
 

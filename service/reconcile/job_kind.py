@@ -7,6 +7,7 @@ from typing import cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from deploy.contract.resources import Resources
 from deploy.contract.spec import JobSpec
 from service.context import Context
 from service.jobs.inputs import Inputs
@@ -82,6 +83,14 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
     def make_spec(self, row: JobRow, attempt: int) -> JobSpec:
         """As :func:`service.jobs.specification.make_spec`."""
         return make_spec(row, attempt, store_uri=self._context.store.uri)
+
+    def resources(self, row: JobRow) -> Resources:
+        """As asked for; rows of older versions ask for nothing."""
+        return Resources.model_validate(row.hardening.get("resources", {}))
+
+    def queue(self, row: JobRow) -> str | None:
+        """As asked for."""
+        return cast("str | None", row.hardening.get("queue"))
 
     def verify(self, work_id: str) -> VerifiedResult:
         """Weights, report and metrics."""

@@ -8,6 +8,8 @@ from typing import Generic
 from sqlalchemy.orm import Session
 
 from deploy.contract.document import Document
+from deploy.contract.resources import ANY_RESOURCES
+from deploy.contract.resources import Resources
 from deploy.launch.protocol import RunKind
 from service.reconcile.ingest import Heard
 from service.reconcile.tick import DesiredWork
@@ -50,6 +52,14 @@ class WorkKind(ABC, Generic[Row, EventRow, RequestRow]):
     @abstractmethod
     def make_spec(self, row: Row, attempt: int) -> Document:
         """The spec of an attempt: the same row and attempt always give the same bytes."""
+
+    def resources(self, row: Row) -> Resources:
+        """What its user asked of the machines."""
+        return ANY_RESOURCES
+
+    def queue(self, row: Row) -> str | None:
+        """Where its user wants it to wait."""
+        return None
 
     @abstractmethod
     def verify(self, work_id: str) -> object:

@@ -145,6 +145,8 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
                 spec_sha256=row.spec_sha256,
                 deadline_s=int(self._kind.limits.deadline_s),
                 kind=self._kind.run_kind,
+                resources=self._kind.resources(row),
+                queue=self._kind.queue(row),
             )
         )
 
