@@ -1,5 +1,7 @@
-"""What both stores do with the bytes of an object once they flow."""
+"""What every store does with the bytes of an object once they flow."""
 
+import hashlib
+from collections.abc import Iterable
 from collections.abc import Iterator
 
 from deploy.store.protocol import StoreError
@@ -29,3 +31,39 @@ def check_range(start: int, length: int | None) -> None:
     """Raise ValueError for a range that nobody can mean; one behind the end is merely empty."""
     if start < 0 or (length is not None and length < 0):
         raise ValueError(f"negative range: start {start}, length {length}")
+
+
+def parts_of(chunks: Iterable[bytes], part_size_bytes: int) -> Iterator[bytearray]:
+    """Regroup chunks of any size into parts of one size; only the last one is shorter, none is empty."""
+    part = bytearray()
+    for chunk in chunks:
+        left = memoryview(chunk)
+        while left:
+            taken = part_size_bytes - len(part)
+            part += left[:taken]
+            left = left[taken:]
+            if len(part) == part_size_bytes:
+                yield part
+                part = bytearray()
+    if part:
+        yield part
+
+
+class Tally:
+    """Size and SHA-256 of what flows through."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of what has flowed so far."""
+        return self._digest.hexdigest()
+
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass chunks on."""
+        for chunk in chunks:
+            self._digest.update(chunk)
+            self.size_bytes += len(chunk)
+            yield chunk

@@ -3,7 +3,6 @@
 import secrets
 from collections import deque
 from collections.abc import Iterable
-from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,22 +23,6 @@ MOST_PARTS: Final = 10_000
 
 _MARK: Final = "temper-upload"
 """Metadata by which an upload recognises its own object when the answer to its completion was lost."""
-
-
-def parts_of(chunks: Iterable[bytes], part_size_bytes: int) -> Iterator[bytearray]:
-    """Regroup chunks of any size into parts of one size; only the last one is shorter, none is empty."""
-    part = bytearray()
-    for chunk in chunks:
-        left = memoryview(chunk)
-        while left:
-            taken = part_size_bytes - len(part)
-            part += left[:taken]
-            left = left[taken:]
-            if len(part) == part_size_bytes:
-                yield part
-                part = bytearray()
-    if part:
-        yield part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ Does not cover: servers that ignore ``If-None-Match`` (put-once would overwrite)
 ``s3:ListBucket``, for whom S3 calls a missing object forbidden.
 """
 
-import hashlib
 import itertools
 import random
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
@@ -22,9 +22,11 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from deploy.contract.document import StoredFile
+from deploy.store.content import Tally
 from deploy.store.content import check_range
 from deploy.store.content import equal
 from deploy.store.content import join
+from deploy.store.content import parts_of
 from deploy.store.fetch import fetch_verified
 from deploy.store.key import deleted_prefix_parts
 from deploy.store.key import is_part
@@ -33,13 +35,13 @@ from deploy.store.key import prefix_parts
 from deploy.store.key import written_key_parts
 from deploy.store.multipart import MOST_PARTS
 from deploy.store.multipart import MultipartUpload
-from deploy.store.multipart import parts_of
 from deploy.store.protocol import ObjectInfo
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreUnavailable
 from deploy.store.s3_client import S3Settings
 from deploy.store.s3_client import s3_client
+from deploy.store.s3_direct import DirectObject
 from deploy.store.s3_errors import error_code
 from deploy.store.s3_errors import s3_errors
 
@@ -184,6 +186,48 @@ class S3Store:
                         aborted += 1
         return aborted
 
+    def presigned_get(self, key: str, *, expires_s: int) -> str:
+        """A URL that GETs the object; see :class:`deploy.store.direct.DirectTransfer`, as for what follows."""
+        key_parts(key)
+        return self._direct(key).url_of_get(expires_s=expires_s)
+
+    def begin_upload(self, key: str) -> str:
+        """The id of a new upload in parts."""
+        written_key_parts(key)
+        return self._direct(key).begin()
+
+    def presigned_parts(
+        self,
+        key: str,
+        upload_id: str,
+        numbers: Iterable[int],
+        *,
+        expires_s: int,
+        lengths: Mapping[int, int] | None = None,
+    ) -> dict[int, str]:
+        """URLs that PUT parts, by number."""
+        written_key_parts(key)
+        direct, lengths = self._direct(key), lengths or {}
+        return {
+            number: direct.url_of_part(upload_id, number, length=lengths.get(number), expires_s=expires_s)
+            for number in numbers
+        }
+
+    def complete_upload(self, key: str, upload_id: str, etags: Mapping[int, str]) -> None:
+        """Make the object visible."""
+        written_key_parts(key)
+        self._direct(key).complete(upload_id, etags)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Throw the parts of an upload away."""
+        written_key_parts(key)
+        self._direct(key).abort(upload_id)
+
+    def _direct(self, key: str) -> DirectObject:
+        return DirectObject(
+            client=self._client, bucket=self._bucket, key=self._above + key, owner={}, write_options={}
+        )
+
     def _uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._above}{key}"
 
@@ -193,7 +237,7 @@ class S3Store:
     def _put(
         self, key: str, name: str, chunks: Iterable[bytes], *, part_size_bytes: int, in_flight: int
     ) -> StoredFile:
-        tally = _Tally()
+        tally = Tally()
         parts = parts_of(tally.counted(chunks), part_size_bytes)
         first = [next(parts, bytearray())]
         if len(first[0]) < part_size_bytes:
@@ -276,24 +320,6 @@ class S3Store:
         except ObjectMissing as error:
             raise StoreError(f"s3://{self._bucket}: the bucket does not exist") from error
         self._bucket_seen = True
-
-
-class _Tally:
-    """Size and SHA-256 of what flows through."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self.size_bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._digest.update(chunk)
-            self.size_bytes += len(chunk)
-            yield chunk
 
 
 def _from_first(first: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:

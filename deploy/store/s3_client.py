@@ -60,6 +60,8 @@ def s3_client(settings: S3Settings) -> S3Client:
         read_timeout=settings.read_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": settings.max_attempts},
         max_pool_connections=32,
+        # Named, because some regions and endpoints still get presigned URLs of the older kind otherwise.
+        signature_version="s3v4",
         **options,
     )
     # A session of its own: boto3's default session is not safe to share between threads.
