@@ -43,7 +43,10 @@ def create(
 ) -> JobView:
     """Create a job."""
     repetition = Repetition.from_headers(idempotency_key, x_stainless_retry_count)
-    return view_job(service.create_job(session, body, repetition, now=context.clock.now()))
+    row = service.create_job(
+        session, body, repetition, now=context.clock.now(), cluster=context.settings.cluster
+    )
+    return view_job(row)
 
 
 @router.get("")

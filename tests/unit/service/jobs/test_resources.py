@@ -115,3 +115,20 @@ def test_a_row_of_an_older_version_asks_for_nothing(world: Any) -> None:
     world.settle(until="running", job_id=job)
     order = world.launcher.orders[job_name(job, 1)]
     assert (order.resources, order.queue) == (Resources(), None)
+
+
+def test_a_cluster_takes_the_wishes_that_it_can_fulfil(
+    world: Any, error_of: Callable[..., dict[str, Any]]
+) -> None:
+    object.__setattr__(world.context.settings, "cluster", cluster(queue="normal"))
+    asked = {"gpus": 8, "nodes": 1, "gpu_type": None, "cpus": None, "memory_gib": None}
+    created = world.create(hardening={"resources": {"gpus": 8}, "queue": "normal"})
+    assert created["hardening"]["resources"] == asked
+    body = {
+        "model": "tiny",
+        "training_file": world.upload(),
+        "hardening": {"resources": {"gpus": 8, "nodes": 2}},
+    }
+    error = error_of(world.api.post("/v1/fine_tuning/jobs", json=body), 400)
+    assert (error["code"], error["param"]) == ("resources_not_allowed", "hardening.resources.gpus")
+    assert "16 GPUs in all are more than the 8" in error["message"]
