@@ -1,0 +1,216 @@
+{{/* What a process of the api image is told: variables, and the files they name. */}}
+
+{{/* Settings of (dict "root" $ "component" "api" "port" 8000). Only variables that service/settings.py knows: it
+     refuses to start over any other. */}}
+{{- define "temper.environment" -}}
+{{- $settings := .root.Values.settings -}}
+{{- $serves := ne .component "migrate" -}}
+- name: TEMPER_HOME
+  value: /var/lib/temper
+- name: TEMPER_HOST
+  value: {{ $settings.host | quote }}
+- name: TEMPER_LOG_LEVEL
+  value: {{ $settings.logLevel }}
+{{ include "temper.databaseEnvironment" .root }}
+{{- if $serves }}
+- name: TEMPER_PORT
+  value: {{ .port | quote }}
+- name: TEMPER_STORE_URI
+  value: {{ include "temper.storeUri" .root }}
+- name: TEMPER_CLUSTER_FILE
+  value: /etc/temper/cluster/cluster.yaml
+- name: TEMPER_MAX_FILE_BYTES
+  value: {{ $settings.maxFileBytes | int64 | quote }}
+- name: TEMPER_UPLOAD_IDLE_S
+  value: {{ $settings.uploadIdleSeconds | quote }}
+- name: TEMPER_MAX_RUNNING_JOBS
+  value: {{ $settings.maxRunningJobs | int | quote }}
+- name: TEMPER_MAX_RUNNING_SCANS
+  value: {{ $settings.maxRunningScans | int | quote }}
+- name: TEMPER_MAX_ATTEMPTS
+  value: {{ $settings.maxAttempts | int | quote }}
+- name: TEMPER_JOB_DEADLINE_S
+  value: {{ $settings.jobDeadlineSeconds | int | quote }}
+- name: TEMPER_SCAN_DEADLINE_S
+  value: {{ $settings.scanDeadlineSeconds | int | quote }}
+- name: TEMPER_MAX_ENDPOINTS
+  value: {{ $settings.maxEndpoints | int | quote }}
+- name: TEMPER_RECONCILE_INTERVAL_S
+  value: {{ $settings.reconcileIntervalSeconds | quote }}
+{{- if eq .component "api" }}
+- name: TEMPER_API_KEY_FILE
+  value: /etc/temper/secrets/api-key
+{{- end }}
+{{ include "temper.storeEnvironment" .root }}
+{{- end }}
+{{- end }}
+
+{{- define "temper.storeUri" -}}
+{{- $store := .Values.objectStore -}}
+s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
+{{- end }}
+
+{{- define "temper.databaseHost" -}}
+{{- if .Values.database.development.enabled -}}
+{{ include "temper.fullname" . }}-postgresql
+{{- else -}}
+{{ .Values.database.host }}
+{{- end -}}
+{{- end }}
+
+{{- define "temper.databaseSecret" -}}
+{{- if .Values.database.development.enabled -}}
+{{ include "temper.fullname" . }}-postgresql
+{{- else -}}
+{{ .Values.database.existingSecret }}
+{{- end -}}
+{{- end }}
+
+{{- define "temper.databaseEnvironment" -}}
+{{- $database := .Values.database -}}
+{{- if and $database.keys.url (not $database.development.enabled) -}}
+- name: TEMPER_DATABASE_URL_FILE
+  value: /etc/temper/secrets/database-url
+{{- else -}}
+- name: TEMPER_DATABASE_URL
+  value: {{ printf "postgresql://%s@%s:%d/%s" $database.user (include "temper.databaseHost" .) (int $database.port) $database.name | quote }}
+- name: TEMPER_DATABASE_PASSWORD_FILE
+  value: /etc/temper/secrets/database-password
+{{- end }}
+- name: PGSSLMODE
+  value: {{ ternary "disable" $database.sslMode $database.development.enabled }}
+{{- if or $database.ca.secret $database.ca.configMap }}
+- name: PGSSLROOTCERT
+  value: /etc/temper/database-ca/ca.crt
+{{- end }}
+- name: TEMPER_DATABASE_POOL_SIZE
+  value: {{ $database.poolSize | int | quote }}
+{{- end }}
+
+{{- define "temper.storeEnvironment" -}}
+{{- $store := .Values.objectStore -}}
+- name: AWS_REGION
+  value: {{ $store.region | quote }}
+- name: AWS_EC2_METADATA_DISABLED
+  value: "true"
+{{- with $store.endpoint }}
+- name: AWS_ENDPOINT_URL_S3
+  value: {{ . | quote }}
+{{- end }}
+{{- if or $store.ca.secret $store.ca.configMap }}
+- name: AWS_CA_BUNDLE
+  value: /etc/temper/store-ca/ca.crt
+{{- end }}
+{{- if $store.existingSecret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ $store.keys.accessKeyId }}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ $store.keys.secretAccessKey }}
+{{- if $store.keys.sessionToken }}
+- name: AWS_SESSION_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ $store.keys.sessionToken }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the files above are mounted. */}}
+{{- define "temper.mounts" -}}
+- name: home
+  mountPath: /var/lib/temper
+- name: tmp
+  mountPath: /tmp
+- name: secrets
+  mountPath: /etc/temper/secrets
+  readOnly: true
+{{- if ne .component "migrate" }}
+- name: cluster
+  mountPath: /etc/temper/cluster
+  readOnly: true
+{{- end }}
+{{- $root := .root.Values }}
+{{- if or $root.database.ca.secret $root.database.ca.configMap }}
+- name: database-ca
+  mountPath: /etc/temper/database-ca
+  readOnly: true
+{{- end }}
+{{- if and (ne .component "migrate") (or $root.objectStore.ca.secret $root.objectStore.ca.configMap) }}
+- name: store-ca
+  mountPath: /etc/temper/store-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "temper.volumes" -}}
+{{- $values := .root.Values -}}
+- name: home
+  emptyDir:
+    sizeLimit: {{ $values.scratch.home }}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ $values.scratch.tmp }}
+- name: secrets
+  projected:
+    defaultMode: 0444
+    sources:
+      - secret:
+          name: {{ include "temper.databaseSecret" .root }}
+          items:
+            {{- if and $values.database.keys.url (not $values.database.development.enabled) }}
+            - key: {{ $values.database.keys.url }}
+              path: database-url
+            {{- else }}
+            - key: {{ ternary "password" $values.database.keys.password $values.database.development.enabled }}
+              path: database-password
+            {{- end }}
+      {{- if eq .component "api" }}
+      - secret:
+          name: {{ include "temper.apiKeySecret" .root }}
+          items:
+            - key: {{ include "temper.apiKeyKey" .root }}
+              path: api-key
+      {{- end }}
+{{- if ne .component "migrate" }}
+- name: cluster
+  configMap:
+    name: {{ include "temper.fullname" .root }}-cluster
+{{- end }}
+{{ with include "temper.caVolume" (dict "name" "database-ca" "ca" $values.database.ca) }}{{ . }}{{ end }}
+{{- if ne .component "migrate" }}
+{{ with include "temper.caVolume" (dict "name" "store-ca" "ca" $values.objectStore.ca) }}{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "temper.caVolume" -}}
+{{- if .ca.secret -}}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .ca.secret }}
+    items:
+      - key: {{ .ca.key }}
+        path: ca.crt
+{{- else if .ca.configMap -}}
+- name: {{ .name }}
+  configMap:
+    name: {{ .ca.configMap }}
+    items:
+      - key: {{ .ca.key }}
+        path: ca.crt
+{{- end -}}
+{{- end }}
+
+{{- define "temper.apiKeySecret" -}}
+{{- .Values.apiKey.existingSecret | default (printf "%s-api-key" (include "temper.fullname" .)) -}}
+{{- end }}
+
+{{- define "temper.apiKeyKey" -}}
+{{- ternary .Values.apiKey.key "api-key" (ne .Values.apiKey.existingSecret "") -}}
+{{- end }}
