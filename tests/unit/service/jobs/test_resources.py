@@ -95,7 +95,7 @@ def test_a_machine_of_ones_own_is_taken_as_it_is(world: Any, error_of: Callable[
 
 
 def test_a_run_gets_what_its_job_asked_for_and_the_job_shows_it(world: Any) -> None:
-    asked = {"gpus": 4, "nodes": 2, "gpu_type": "H100", "cpus": None, "memory_gib": 64}
+    asked: dict[str, Any] = {"gpus": 4, "nodes": 2, "gpu_type": "H100", "cpus": None, "memory_gib": 64}
     job = world.create()["id"]
     with world.context.database.writing() as session:
         row = session.get(JobRow, job)
