@@ -300,7 +300,17 @@ class EndpointRow(Table):
     status: Mapped[str]
     url: Mapped[str | None]
     reason: Mapped[str | None]
+    """Why it failed; before that, what it waits for, where that is known."""
     max_model_len: Mapped[int | None]
+    resources: Mapped[dict[str, Any] | None]
+    """Of one replica, as asked; none takes the operator's defaults."""
+    min_replicas: Mapped[int] = mapped_column(default=1, server_default="1")
+    max_replicas: Mapped[int] = mapped_column(default=1, server_default="1")
+    ready_replicas: Mapped[int | None]
+    idle_s: Mapped[int | None]
+    """Without a request for this long it falls asleep; none never does."""
+    last_used_at: Mapped[int | None]
+    """By the database's clock, some seconds exact; written without ``version``, for any number of APIs do."""
     remove_requested: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int]
     version: Mapped[int] = mapped_column(default=0)

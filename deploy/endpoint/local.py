@@ -20,6 +20,7 @@ from typing import Final
 from deploy.endpoint.generation import GenerationCheck
 from deploy.endpoint.order import ServeOrder
 from deploy.endpoint.protocol import EndpointError
+from deploy.endpoint.protocol import EndpointRefused
 from deploy.endpoint.protocol import Serve
 from deploy.endpoint.protocol import ServePhase
 from deploy.endpoint.protocol import Server
@@ -85,7 +86,7 @@ class LocalEndpoints:
         self._lock = threading.RLock()
 
     def serve(self, order: Serve) -> None:
-        """Start an endpoint; one of this name, in whatever phase, is left alone. Raises EndpointError."""
+        """Start an endpoint; one of this name, in whatever phase, is left alone. Raises EndpointRefused."""
         with self._lock:
             try:
                 path = self._order_path(order.name)
@@ -96,7 +97,7 @@ class LocalEndpoints:
                 aside.replace(path)
                 self._start(ServeOrder.of(order), tried=0)
             except (ProcessTableError, OSError, ValueError) as error:
-                raise EndpointError(f"cannot serve {order.name}: {error}") from error
+                raise EndpointRefused(f"cannot serve {order.name}: {error}") from error
 
     def observe(self) -> Mapping[str, Server]:
         """Every endpoint by name, until it is removed. Raises EndpointError."""

@@ -11,7 +11,11 @@ from deploy.contract.resources import Resources
 
 
 class EndpointError(Exception):
-    """The endpoint backend could not do what it was asked."""
+    """The endpoint backend could not do what it was asked; the same call may work later."""
+
+
+class EndpointRefused(EndpointError):  # noqa: N818 - a decision, not a fault
+    """The order can never be served as it is; the message says why."""
 
 
 class ServePhase(Enum):
@@ -40,7 +44,7 @@ class Serve:
     resources: Resources = ANY_RESOURCES
     """Of one replica (``nodes`` stays 1); a local server takes the machine as it is."""
     replicas: int = 1
-    """At least; 0 lets the endpoint sleep. A local server is always one."""
+    """At least one. A local server is always one. An endpoint that sleeps is removed, and served when it wakes."""
     max_replicas: int = 1
     """At most, where the operator's cluster scales by waiting requests."""
 
@@ -54,22 +58,32 @@ class Server:
     base_url: str | None = None
     """``http://host:port`` without ``/v1``; set when READY."""
     reason: str | None = None
-    """When FAILED: what went wrong, with the last lines of the server's log."""
+    """When FAILED: what went wrong, with the last lines of the server's log. Before that: what it waits for."""
+    ready_replicas: int | None = None
+    """How many answer; None where there is always one."""
+    replicas: tuple[int, int] | None = None
+    """At least and at most, as the order said that it runs by; None where that makes no difference."""
+    current: bool = True
+    """False when something of it is missing, or was made by other settings: serve() brings it up to date."""
 
 
 class EndpointBackend(Protocol):
     """Serves models. Every method may be called again after a crash with the same arguments."""
 
     def serve(self, order: Serve) -> None:
-        """Start an endpoint; one that exists under this name, in whatever phase, is left alone. Raises EndpointError."""
+        """Start an endpoint. One that exists under this name is brought to what the order says, without failing a request.
+
+        Only ``replicas`` and ``max_replicas`` of an order ever change.
+        Raises EndpointRefused, EndpointError.
+        """
         ...
 
     def observe(self) -> Mapping[str, Server]:
-        """Every endpoint this backend knows, by name, until it is removed."""
+        """Every endpoint this backend knows, by name, until nothing of it is left. Raises EndpointError."""
         ...
 
     def remove(self, name: str) -> None:
-        """Stop an endpoint and forget it, with its copy of the weights."""
+        """Stop an endpoint and forget it, with its copy of the weights. Raises EndpointError."""
         ...
 
     def close(self) -> None:

@@ -1,10 +1,14 @@
 """Rows of endpoints."""
 
+from collections.abc import Collection
 from typing import Any
 from typing import cast
 
+from sqlalchemy import BigInteger
+from sqlalchemy import ColumnElement
 from sqlalchemy import CursorResult
 from sqlalchemy import and_
+from sqlalchemy import cast as sql_cast
 from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import update
@@ -12,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.tables import EndpointRow
+from service.unix_seconds import unix_seconds
 
 ENDED = ("failed", "stopped")
 
@@ -71,3 +76,49 @@ def change(session: Session, row: EndpointRow, **values: Any) -> bool:
         .execution_options(synchronize_session=False)
     )
     return cast("CursorResult[Any]", changed).rowcount == 1
+
+
+def now() -> ColumnElement[int]:
+    """Whole Unix seconds by the database's clock, as a value of a column."""
+    return sql_cast(unix_seconds(), BigInteger)
+
+
+def unused_s(session: Session) -> dict[str, float]:
+    """Seconds since the last use of every endpoint that is ready and may fall asleep."""
+    query = select(EndpointRow.id, unix_seconds() - EndpointRow.last_used_at)
+    query = query.where(EndpointRow.status == "ready", EndpointRow.idle_s.is_not(None))
+    return {found: float(seconds or 0.0) for found, seconds in session.execute(query)}
+
+
+def touch(session: Session, endpoint_ids: Collection[str], *, unless_within_s: int) -> int:
+    """Record that endpoints are in use now, where that was not recorded a moment ago. Returns how many were.
+
+    Does not count as a change of the row, but :func:`fall_asleep` minds it.
+    """
+    long_ago = or_(EndpointRow.last_used_at.is_(None), EndpointRow.last_used_at <= now() - unless_within_s)
+    touched = session.execute(
+        update(EndpointRow)
+        .where(EndpointRow.id.in_(endpoint_ids), EndpointRow.status == "ready", long_ago)
+        .values(last_used_at=now())
+        .execution_options(synchronize_session=False)
+    )
+    return cast("CursorResult[Any]", touched).rowcount
+
+
+def fall_asleep(session: Session, row: EndpointRow) -> bool:
+    """Let a ready endpoint sleep, unless it was used or changed since it was read. Returns whether it does."""
+    fell = session.execute(
+        update(EndpointRow)
+        .where(EndpointRow.id == row.id, EndpointRow.version == row.version, EndpointRow.status == "ready")
+        .where(EndpointRow.last_used_at.is_not_distinct_from(row.last_used_at))
+        .values(status="asleep", url=None, reason=None, ready_replicas=None, version=EndpointRow.version + 1)
+        .execution_options(synchronize_session=False)
+    )
+    return cast("CursorResult[Any]", fell).rowcount == 1
+
+
+def wake(session: Session, row: EndpointRow) -> bool:
+    """Let a sleeping endpoint be served again. Returns whether this call woke it; somebody else may have."""
+    if row.status != "asleep" or row.remove_requested:
+        return False
+    return change(session, row, status="queued", last_used_at=now())

@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from deploy.contract.resources import ANY_RESOURCES
+from deploy.contract.resources import Resources
 from deploy.endpoint.protocol import EndpointBackend
-from deploy.endpoint.protocol import EndpointError
+from deploy.endpoint.protocol import EndpointRefused
 from deploy.endpoint.protocol import Serve
 from service.context import Context
 from service.endpoints import repository
@@ -28,32 +30,39 @@ class EndpointActions:
                 self._run(("remove", name), partial(self._backend.remove, name))
             case serving.StartServer(endpoint_id=endpoint_id):
                 self._start(rows[endpoint_id])
-            case serving.SetStatus(endpoint_id=endpoint_id, status=status, url=url, reason=reason):
-                self._set(rows[endpoint_id], status, url=url, reason=reason)
+            case serving.SetStatus():
+                self._set(rows[action.endpoint_id], action)
+            case serving.FallAsleep(endpoint_id=endpoint_id):
+                with self._context.database.writing() as session:
+                    repository.fall_asleep(session, rows[endpoint_id])
 
     def _run(self, key: tuple[str, str], work: partial[None]) -> None:
         self._background.submit(key, partial(_done, work))
         if self._background.outcome(key) is not None:
             self._background.forget(key)
 
-    def _set(self, row: EndpointRow, status: str, *, url: str | None, reason: str | None) -> None:
+    def _set(self, row: EndpointRow, there: serving.SetStatus) -> None:
+        values = {"url": there.url, "reason": there.reason, "ready_replicas": there.ready_replicas}
+        if there.status in serving.ENDED:
+            values["active_model_id"] = None
+        if there.status == "ready" and row.status != "ready":
+            values["last_used_at"] = repository.now()  # whoever waited for it has its time from here
         with self._context.database.writing() as session:
-            active = None if status in serving.ENDED else row.active_model_id
-            repository.change(session, row, status=status, url=url, reason=reason, active_model_id=active)
+            repository.change(session, row, status=there.status, **values)
 
     def _start(self, row: EndpointRow) -> None:
         key = ("serve", row.id)
         outcome = self._background.outcome(key)
-        if isinstance(outcome, EndpointError):
+        if isinstance(outcome, EndpointRefused):
             self._background.forget(key)
-            self._set(row, "failed", url=None, reason=str(outcome))
+            self._fail(row, str(outcome))
             return
         if outcome is not None:
             self._background.forget(key)
         with self._context.database.reading() as session:
             servable = find_servable(session, row.model_id)
         if servable is None:
-            self._set(row, "failed", url=None, reason=f"The model {row.model_id} was deleted.")
+            self._fail(row, f"The model {row.model_id} was deleted.")
             return
         order = Serve(
             name=row.id,
@@ -61,13 +70,19 @@ class EndpointActions:
             weights_uri=servable.uri,
             files=servable.files,
             max_model_len=row.max_model_len,
+            resources=ANY_RESOURCES if row.resources is None else Resources.model_validate(row.resources),
+            replicas=row.min_replicas,
+            max_replicas=row.max_replicas,
         )
         self._background.submit(key, partial(self._serve, order))
 
-    def _serve(self, order: Serve) -> EndpointError | bool:
+    def _fail(self, row: EndpointRow, reason: str) -> None:
+        self._set(row, serving.SetStatus(endpoint_id=row.id, status="failed", reason=reason))
+
+    def _serve(self, order: Serve) -> EndpointRefused | bool:
         try:
             self._backend.serve(order)
-        except EndpointError as error:
+        except EndpointRefused as error:
             return error
         return True
 

@@ -17,11 +17,9 @@ from deploy.contract.dataset.validation import validate_in_child
 from deploy.endpoint.protocol import EndpointBackend
 from deploy.launch.protocol import Launcher
 from service.context import Context
-from service.endpoints import repository as endpoints
-from service.reconcile import serving
 from service.reconcile.background import TRANSIENT
 from service.reconcile.background import Background
-from service.reconcile.endpoint_actions import EndpointActions
+from service.reconcile.endpoint_ticks import EndpointTicks
 from service.reconcile.instruments import Instruments
 from service.reconcile.job_kind import JobKind
 from service.reconcile.scan_kind import ScanKind
@@ -29,7 +27,6 @@ from service.reconcile.work_ticks import WorkTicks
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_AGE_S: Final = 60.0
-ENDPOINT_STATUSES: Final = ("queued", "starting", "ready", "stopping")
 
 
 class Reconciler:
@@ -58,12 +55,12 @@ class Reconciler:
         tools = (context, launcher, self._background)
         self._jobs = WorkTicks(*tools, JobKind(context, validate=validate), self._instruments)
         self._scans = WorkTicks(*tools, ScanKind(context, validate=validate), self._instruments)
-        self._endpoint_actions = EndpointActions(context, backend, self._background)
+        self._endpoints = EndpointTicks(context, backend, self._background, self._instruments)
 
     def tick(self) -> int:
         """Look and act once. Returns how many actions there were."""
         with self._instruments.ticks.time():
-            return self._tick_work() + self._tick_endpoints()
+            return self._tick_work() + self._endpoints.tick()
 
     def close(self) -> None:
         """Stop local runs and servers, and finish background work."""
@@ -76,27 +73,6 @@ class Reconciler:
         scans = {name: run for name, run in runs.items() if layout.is_scan(name)}
         jobs = {name: run for name, run in runs.items() if name not in scans}
         return self._jobs.tick(jobs) + self._scans.tick(scans)
-
-    def _tick_endpoints(self) -> int:
-        servers = dict(self._backend.observe())
-        with self._context.database.reading() as session:
-            rows = {row.id: row for row in endpoints.unfinished(session)}
-        desired = [
-            serving.DesiredEndpoint(
-                id=row.id,
-                status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
-                url=row.url,
-                remove_requested=row.remove_requested,
-            )
-            for row in rows.values()
-        ]
-        for status in ENDPOINT_STATUSES:
-            self._instruments.endpoints.labels(status).set(sum(row.status == status for row in rows.values()))
-        actions = serving.tick(desired, servers, max_endpoints=self._context.settings.max_endpoints)
-        for action in actions:
-            with self._instruments.guard(type(action).__name__):
-                self._endpoint_actions.apply(action, rows)
-        return len(actions)
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. The supervisor: nothing that a tick raises ends the thread."""
