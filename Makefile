@@ -9,7 +9,7 @@ SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || ech
 DATA ?=
 export TEMPER_HOME ?= ./var
 
-.PHONY: help demo serve test check bench clean
+.PHONY: help demo serve test check bench image lock clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,27 @@ check: $(VENV)/ready ## Lint, format, types, import boundaries
 
 bench: $(VENV)/ready ## Measure DeCE's time and memory and the probes' speed, rewrite docs/benchmarks.md (BENCH_ARGS="--only head")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# What the images are called, and the container engine that builds them.
+IMAGES ?= temper
+TAG ?= dev
+ENGINE ?= docker
+BUILD_ARGS ?=
+
+image: ## Build the api and trainer images (IMAGES=registry/team/temper TAG=1.0 SERVE=serve-cuda ENGINE=docker)
+	@mkdir -p build/wheels
+	@for target in api trainer; do \
+	  $(ENGINE) build --target $$target --tag $(IMAGES)-$$target:$(TAG) --build-arg SERVE=$(SERVE) \
+	    --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+	    --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) $(BUILD_ARGS) . || exit 1; \
+	done
+
+lock: ## Write requirements/*.lock anew from pyproject.toml (needs uv)
+	@for part in api:api trainer:train,serve-cuda; do \
+	  uv pip compile pyproject.toml $$(echo $${part#*:} | tr ',' '\n' | sed 's/^/--extra /') --generate-hashes --no-strip-extras \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_36 --no-header --no-annotate -q \
+	    -o requirements/$${part%%:*}.lock || exit 1; \
+	done
 
 clean: ## Remove the environment and the embedded state
 	rm -rf $(VENV) .venv-openai-* var
