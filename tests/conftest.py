@@ -2,7 +2,14 @@
 
 from hypothesis import settings as hypothesis_settings
 
-pytest_plugins = ["service_process", "s3_server", "tiny_models", "job_process", "backdoored_models"]
+pytest_plugins = [
+    "service_process",
+    "s3_server",
+    "ceph_server",
+    "tiny_models",
+    "job_process",
+    "backdoored_models",
+]
 
 # How long one example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("temper", deadline=None)

@@ -1,6 +1,7 @@
 """What whoever has no credentials may do with the URLs that a store hands out."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from deploy.store.s3_client import S3Settings
 PART_BYTES = 5 << 20
 
 
-@pytest.fixture
-def store(s3_server: Any) -> S3Store:
-    return S3Store(
-        s3_server.bucket, "some/prefix", S3Settings(endpoint_url=s3_server.endpoint_url, max_attempts=1)
-    )
+REAL = pytest.param("ceph_bucket", marks=[pytest.mark.s3, pytest.mark.slow])
+
+
+@pytest.fixture(params=["s3_server", REAL])
+def store(request: pytest.FixtureRequest) -> S3Store:
+    server = request.getfixturevalue(request.param)
+    settings = S3Settings(endpoint_url=server.endpoint_url, max_attempts=1)
+    return S3Store(server.bucket, "some/prefix", settings)
 
 
 def _put(url: str, data: bytes) -> str:
@@ -146,3 +150,54 @@ def test_a_length_is_part_of_the_signature(store: S3Store) -> None:
 def test_bad_keys(store: S3Store, call: Callable[[S3Store], Any]) -> None:
     with pytest.raises(InvalidKey):
         call(store)
+
+
+# --- what only a server that checks signatures refuses ------------------------------------------------
+
+real = pytest.mark.parametrize("store", [REAL], indirect=True)
+
+
+def _refusal(method: str, url: str, **body: Any) -> int:
+    return httpx.request(method, url, trust_env=False, **body).status_code
+
+
+@real
+def test_an_expired_url_is_refused(store: S3Store) -> None:
+    store.put("k", b"data")
+    url = store.presigned_get("k", expires_s=1)
+    assert _refusal("GET", url) == 200
+    time.sleep(2.5)
+    assert _refusal("GET", url) == 403
+
+
+@real
+def test_a_url_is_good_for_its_own_request_only(store: S3Store) -> None:
+    store.put("k", b"data")
+    store.put("other", b"data")
+    url = store.presigned_get("k", expires_s=60)
+    assert _refusal("GET", url[:-8] + "00000000") == 403
+    assert _refusal("GET", url.replace("/k?", "/other?")) == 403
+    assert _refusal("GET", url.replace("X-Amz-Expires=60", "X-Amz-Expires=600")) == 403
+    assert _refusal("PUT", url, content=b"mine") == 403
+    assert _refusal("DELETE", url) == 403
+    assert store.get("k") == b"data"
+
+
+@real
+def test_a_part_of_another_length_or_number_is_refused(store: S3Store) -> None:
+    upload_id = store.begin_upload("k")
+    url = store.presigned_parts("k", upload_id, [1], expires_s=60, lengths={1: 5})[1]
+    assert _refusal("PUT", url, content=b"123456") == 403
+    assert _refusal("PUT", url, content=b"1234") == 403
+    assert _refusal("PUT", url.replace("partNumber=1", "partNumber=2"), content=b"12345") == 403
+    assert _refusal("PUT", url, content=b"12345") == 200
+    store.abort_upload("k", upload_id)
+
+
+@real
+def test_a_part_that_comes_after_the_completion_changes_nothing(store: S3Store) -> None:
+    upload_id = store.begin_upload("k")
+    url = store.presigned_parts("k", upload_id, [1], expires_s=60)[1]
+    store.complete_upload("k", upload_id, {1: _put(url, b"mine")})
+    assert _refusal("PUT", url, content=b"later") == 404
+    assert store.get("k") == b"mine"

@@ -63,12 +63,19 @@ def _s3(bucket: str) -> Backend:
     )
 
 
-@pytest.fixture(params=["directory", "s3"])
+BACKENDS = [
+    "directory",
+    pytest.param("s3_server", id="s3"),
+    pytest.param("ceph_bucket", id="ceph", marks=[pytest.mark.s3, pytest.mark.slow]),
+]
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "directory":
         (tmp_path / "root").mkdir()
         return _directory(tmp_path / "root")
-    return _s3(request.getfixturevalue("s3_server").bucket)
+    return _s3(request.getfixturevalue(request.param).bucket)
 
 
 @pytest.fixture
