@@ -1,0 +1,28 @@
+"""What every test on a real cluster needs: the cluster, and one release of the chart for all of them."""
+
+import os
+from collections.abc import Iterator
+
+import kubernetes
+import pytest
+from helm_release import Release
+from helm_release import new_release
+
+
+@pytest.fixture(scope="session")
+def release() -> Iterator[Release]:
+    """An installed release; its namespaces are gone afterwards."""
+    for variable in ("KUBECONFIG", "TEMPER_CLUSTER_VALUES"):
+        if variable not in os.environ:
+            pytest.fail(f"{variable} is not set: see 'Try an install' in docs/cluster.md")
+    release = new_release()
+    try:
+        try:
+            release.install()
+        except Exception as error:
+            raise AssertionError(f"{error}\n{release.describe()}") from error
+        yield release
+    finally:
+        if "TEMPER_CLUSTER_KEEP" not in os.environ:
+            release.uninstall()
+            kubernetes.client.CoreV1Api(release.client).delete_namespace(release.namespace)
