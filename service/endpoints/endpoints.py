@@ -13,6 +13,7 @@ from service.endpoints import repository
 from service.endpoints import service
 from service.endpoints.schemas import CreateEndpoint
 from service.endpoints.schemas import EndpointView
+from service.endpoints.schemas import UpdateEndpoint
 from service.endpoints.schemas import view_endpoint
 from service.errors import BadRequest
 from service.paging import Page
@@ -26,7 +27,8 @@ def create(
     body: Annotated[CreateEndpoint, json_body(CreateEndpoint)], session: Writing, context: ContextDep
 ) -> EndpointView:
     """Deploy a model."""
-    return view_endpoint(service.create_endpoint(session, body, now=context.clock.now()))
+    cluster = context.settings.cluster
+    return view_endpoint(service.create_endpoint(session, body, now=context.clock.now(), cluster=cluster))
 
 
 @router.get("")
@@ -45,6 +47,18 @@ def list_endpoints(
 def retrieve(endpoint_id: str, session: Reading) -> EndpointView:
     """One endpoint."""
     return view_endpoint(service.require(session, endpoint_id))
+
+
+@router.post("/{endpoint_id}")
+def update(
+    endpoint_id: str,
+    body: Annotated[UpdateEndpoint, json_body(UpdateEndpoint)],
+    session: Writing,
+    context: ContextDep,
+) -> EndpointView:
+    """Change how many replicas there are, or when it sleeps; no request fails for it."""
+    cluster = context.settings.cluster
+    return view_endpoint(service.update_endpoint(session, endpoint_id, body, cluster=cluster))
 
 
 @router.delete("/{endpoint_id}")

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy import CursorResult
 from sqlalchemy import and_
 from sqlalchemy import cast as sql_cast
+from sqlalchemy import func
 from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import update
@@ -85,9 +86,10 @@ def now() -> ColumnElement[int]:
 
 def unused_s(session: Session) -> dict[str, float]:
     """Seconds since the last use of every endpoint that is ready and may fall asleep."""
-    query = select(EndpointRow.id, unix_seconds() - EndpointRow.last_used_at)
+    since = func.coalesce(EndpointRow.last_used_at, EndpointRow.created_at)
+    query = select(EndpointRow.id, unix_seconds() - since)
     query = query.where(EndpointRow.status == "ready", EndpointRow.idle_s.is_not(None))
-    return {found: float(seconds or 0.0) for found, seconds in session.execute(query)}
+    return {found: float(seconds) for found, seconds in session.execute(query)}
 
 
 def touch(session: Session, endpoint_ids: Collection[str], *, unless_within_s: int) -> int:

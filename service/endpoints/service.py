@@ -1,13 +1,18 @@
-"""What a user may do to endpoints: deploy a model, look, remove."""
+"""What a user may do to endpoints: deploy a model, look, change, remove."""
 
 from typing import Final
 
 from sqlalchemy.orm import Session
 
+from deploy.kubernetes.settings import ClusterSettings
 from service.endpoints import repository
+from service.endpoints.machines import check_replicas
+from service.endpoints.machines import check_resources
 from service.endpoints.schemas import CreateEndpoint
+from service.endpoints.schemas import UpdateEndpoint
 from service.endpoints.servable import find_servable
 from service.errors import BadRequest
+from service.errors import Conflict
 from service.errors import NotFound
 from service.errors import Unavailable
 from service.ids import new_id
@@ -16,13 +21,18 @@ from service.tables import EndpointRow
 TRIES: Final = 5
 
 
-def create_endpoint(session: Session, body: CreateEndpoint, *, now: float) -> EndpointRow:
+def create_endpoint(
+    session: Session, body: CreateEndpoint, *, now: float, cluster: ClusterSettings | None
+) -> EndpointRow:
     """Deploy a model; a model that has a live endpoint keeps it, and that one is the answer.
 
     Raises:
         NotFound: there is no such model, or it has no weights here.
-        BadRequest: no serving engine can run it.
+        BadRequest: no serving engine can run it, or the machines that it asks for are not to be had.
     """
+    max_replicas = body.max_replicas or body.min_replicas
+    check_resources(body.resources, cluster)
+    check_replicas(body.min_replicas, max_replicas, cluster)
     servable = find_servable(session, body.model)
     if servable is None:
         raise NotFound(f"There is no model {body.model!r} to serve.", code="model_not_found", param="model")
@@ -38,6 +48,10 @@ def create_endpoint(session: Session, body: CreateEndpoint, *, now: float) -> En
         active_model_id=body.model,
         status="queued",
         max_model_len=body.max_model_len,
+        resources=body.resources.model_dump(mode="json"),
+        min_replicas=body.min_replicas,
+        max_replicas=max_replicas,
+        idle_s=body.idle_s,
         remove_requested=False,
         created_at=int(now),
         version=0,
@@ -58,6 +72,36 @@ def require(session: Session, endpoint_id: str) -> EndpointRow:
     return row
 
 
+def update_endpoint(
+    session: Session, endpoint_id: str, body: UpdateEndpoint, *, cluster: ClusterSettings | None
+) -> EndpointRow:
+    """Change what may change while it is served.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it has ended, or is about to.
+        BadRequest: such replicas are not to be had.
+        Unavailable: it changes all the time.
+    """
+    for _ in range(TRIES):
+        row = require(session, endpoint_id)
+        if row.remove_requested or row.status in repository.ENDED:
+            raise Conflict(f"The endpoint {endpoint_id!r} has ended.", code="endpoint_ended")
+        values = body.model_dump(exclude_unset=True)
+        values = {name: value for name, value in values.items() if value is not None or name == "idle_s"}
+        new = {"min_replicas": row.min_replicas, "max_replicas": row.max_replicas, **values}
+        check_replicas(new["min_replicas"], new["max_replicas"], cluster)
+        changed = repository.change(session, row, **values)
+        session.expire(row)
+        if changed:
+            return require(session, endpoint_id)
+    raise _busy()
+
+
+def _busy() -> Unavailable:
+    return Unavailable("The endpoint is changing; try again.", code="endpoint_busy")
+
+
 def remove_endpoint(session: Session, endpoint_id: str) -> EndpointRow:
     """Ask for an endpoint's end; one that has ended stays as it is. Raises NotFound, Unavailable."""
     for _ in range(TRIES):
@@ -68,4 +112,4 @@ def remove_endpoint(session: Session, endpoint_id: str) -> EndpointRow:
         session.expire(row)
         if changed:
             return require(session, endpoint_id)
-    raise Unavailable("The endpoint is changing; try again.", code="endpoint_busy")
+    raise _busy()

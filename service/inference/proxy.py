@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from typing import Final
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 CONNECT_S: Final = 5.0
 SILENCE_S: Final = 300.0
 """Longest time without a byte: a whole answer that is not streamed, on a slow machine."""
+RECONNECT_S: Final = (0.1, 0.4)
+"""Pauses before a connection is tried again."""
 MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_ERROR_BYTES: Final = 64 << 10
 CLIENT_GONE: Final = 499
@@ -58,7 +61,9 @@ def open_session(patience: Patience) -> aiohttp.ClientSession:
     """The one session of a process; must be opened and closed in the event loop."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None, connect=patience.connect_s, sock_read=patience.silence_s),
-        connector=aiohttp.TCPConnector(limit=0),
+        # A connection for each request: a cluster spreads connections over the replicas of a server, not requests,
+        # and one that is kept may be closed by a replica that ends just when the next request is written to it.
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
@@ -67,13 +72,15 @@ def open_session(patience: Patience) -> aiohttp.ClientSession:
 async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> aiohttp.ClientResponse:
     """Send a request to a server and wait for the head of a good answer; the caller closes it.
 
+    A connection that cannot be made is tried again: a cluster's network may still lead to a replica that has ended.
+
     Raises:
         BadRequest: the server refused the request, as when the prompt is too long for the model.
         BadGateway: the server cannot be reached or failed.
         GatewayTimeout: it did not answer in time.
     """
     try:
-        answer = await session.post(url, json=body, allow_redirects=False)
+        answer = await _connect_and_send(session, url, body)
     except TimeoutError as error:
         raise _too_late() from error
     except aiohttp.ClientError as error:
@@ -84,6 +91,17 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -
         raise _refusal(answer.status, await _read(answer, MAX_ERROR_BYTES))
     finally:
         answer.close()
+
+
+async def _connect_and_send(
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any]
+) -> aiohttp.ClientResponse:
+    for pause_s in RECONNECT_S:
+        try:
+            return await session.post(url, json=body, allow_redirects=False)
+        except aiohttp.ClientConnectorError:  # nothing has been sent
+            await asyncio.sleep(pause_s)
+    return await session.post(url, json=body, allow_redirects=False)
 
 
 def _too_late() -> ServiceError:
@@ -162,6 +180,8 @@ class StreamedAnswer(Response):
         answer: of the server; closed in every case.
         meter: told of the first byte and of the end.
         translate: changes what comes; None passes it on unread.
+        ended: called once, when nothing more is asked of the server.
+        headers: of the answer, beside its own.
     """
 
     def __init__(
@@ -170,14 +190,18 @@ class StreamedAnswer(Response):
         *,
         meter: Meter,
         translate: Callable[[bytes], bytes] | None = None,
+        ended: Callable[[], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
-            media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})},
         )
         del self.headers["content-length"]
         self._answer = answer
         self._meter = meter
         self._translate = translate
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the server ends or the client goes away."""
@@ -190,6 +214,8 @@ class StreamedAnswer(Response):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._answer.close()
+            if self._ended is not None:
+                self._ended()
             self._meter.end(outcome or "client_gone")
 
     async def _pump(self, send: Send) -> Outcome:

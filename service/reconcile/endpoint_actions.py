@@ -1,6 +1,7 @@
 """Carries out what :mod:`service.reconcile.serving` decides."""
 
 from functools import partial
+from typing import Any
 
 from deploy.contract.resources import ANY_RESOURCES
 from deploy.contract.resources import Resources
@@ -42,7 +43,8 @@ class EndpointActions:
             self._background.forget(key)
 
     def _set(self, row: EndpointRow, there: serving.SetStatus) -> None:
-        values = {"url": there.url, "reason": there.reason, "ready_replicas": there.ready_replicas}
+        values: dict[str, Any] = {"url": there.url, "reason": there.reason}
+        values["ready_replicas"] = there.ready_replicas
         if there.status in serving.ENDED:
             values["active_model_id"] = None
         if there.status == "ready" and row.status != "ready":

@@ -36,7 +36,7 @@ def test_a_model_is_deployed_once_becomes_ready_and_is_removed(world: Any) -> No
     assert [file.name for file in order.files] == ["model.safetensors"]
     answer = world.api.post("/v1/completions", json={"model": "tiny", "prompt": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_starting")
-    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["retry-after"] == "30"
     become(world, first["id"], ServePhase.READY)
     rest(world)
     assert status(world, first["id"]) == "ready"
