@@ -5,6 +5,7 @@ from hypothesis import settings as hypothesis_settings
 pytest_plugins = [
     "service_process",
     "s3_server",
+    "fake_cluster",
     "ceph_server",
     "tiny_models",
     "job_process",

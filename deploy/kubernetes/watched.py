@@ -49,6 +49,8 @@ class WatchedObjects:
         namespace: theirs.
         selector: of their labels.
         keep: what of an object is kept in memory; its metadata must be.
+        gone: is shown the last state of every object that is no more. Called in the watching thread, with the
+            picture locked: it must be quick and must not look at the picture.
         watch_s: how long one watch lasts.
         silence_s: after which a silent connection counts as dead.
         max_age_s: how old a picture may be that is shown.
@@ -63,6 +65,7 @@ class WatchedObjects:
         *,
         selector: str,
         keep: Callable[[Object], Object] = without_managed_fields,
+        gone: Callable[[Object], None] | None = None,
         watch_s: int = WATCH_S,
         silence_s: float = SILENCE_S,
         max_age_s: float = MAX_AGE_S,
@@ -73,6 +76,7 @@ class WatchedObjects:
         self._namespace = namespace
         self._selector = selector
         self._keep = keep
+        self._gone = gone
         self._watch_s = watch_s
         self._silence_s = silence_s
         self._max_age_s = max_age_s
@@ -186,6 +190,7 @@ class WatchedObjects:
             self._noted.clear()
         listing = self._client.list(self._kind, self._namespace, selector=self._selector)
         with self._lock:
+            before = self._objects
             self._objects = {_name(found): self._keep(found) for found in listing.objects}
             self._version = listing.resource_version
             for written in self._noted.values():  # while the server was listing
@@ -194,6 +199,9 @@ class WatchedObjects:
             self._noted.clear()
             self._generation += 1
             self._heard_at = time.monotonic()
+            for name, known in before.items():
+                if name not in self._objects or _uid(self._objects[name]) != _uid(known):
+                    self._mourn(known)
         self._synced.set()
         return listing.resource_version
 
@@ -245,6 +253,11 @@ class WatchedObjects:
         if known is not None and not _is_later(_version(known), _version(gone)):
             del self._objects[_name(gone)]
             self._generation += 1
+        self._mourn(gone)
+
+    def _mourn(self, gone: Object) -> None:
+        if self._gone is not None:
+            self._gone(gone)
 
     def _put(self, found: Object) -> None:
         known = self._objects.get(_name(found))
@@ -258,6 +271,10 @@ def _name(found: Mapping[str, Any]) -> str:
     return str(found["metadata"]["name"])
 
 
+def _uid(found: Mapping[str, Any]) -> str:
+    return str(found["metadata"].get("uid", ""))
+
+
 def _version(found: Mapping[str, Any]) -> str:
     return str(found.get("metadata", {}).get("resourceVersion", ""))
 
@@ -266,4 +283,4 @@ def _is_later(version: str, than: str) -> bool:
     """Whether one resource version is newer; they are numbers that grow (guaranteed since Kubernetes 1.35)."""
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
-    return True
+    return False

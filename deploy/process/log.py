@@ -18,6 +18,11 @@ def read_tail(path: Path, *, lines: int) -> str:
             data = file.read(TAIL_BYTES)
     except FileNotFoundError:
         return ""
+    return show_tail(data, lines=lines)
+
+
+def show_tail(data: bytes, *, lines: int) -> str:
+    """The last ``lines`` lines of some output, escaped."""
     # A progress bar redraws its line with \r: each redraw is shown as a line, none is hidden.
     text = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
     return "\n".join(escape_controls(line) for line in text.split("\n")[-lines:]) if lines > 0 else ""

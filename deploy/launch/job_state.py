@@ -1,0 +1,196 @@
+"""What a Job and its pods together say about one attempt. Pure: objects in, a :class:`Run` out."""
+
+import re
+import signal
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import Final
+
+from deploy.contract.exit_codes import ExitCode
+from deploy.contract.exit_codes import is_users
+from deploy.launch.pod_state import Ending
+from deploy.launch.pod_state import PodPhase
+from deploy.launch.pod_state import index_of
+from deploy.launch.pod_state import is_disrupted
+from deploy.launch.pod_state import phase_of
+from deploy.launch.pod_state import waiting_since
+from deploy.launch.pod_state import why_running_is_doubtful
+from deploy.launch.pod_state import why_waiting
+from deploy.launch.protocol import Run
+from deploy.launch.protocol import RunPhase
+
+STOPPED: Final = "temper/stopped"
+"""Annotation of a Job that was told to stop."""
+DEADLINE: Final = "temper/deadline-s"
+"""Annotation of a Job: the deadline that it was launched with."""
+TERMINATED: Final = 128 + signal.SIGTERM
+_CODE_IN_WORDS: Final = re.compile(r"failed with exit code (\d{1,3}) matching FailJob rule")
+"""How the Job controller words it; the pod that said it may be gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Everything that is known about one attempt."""
+
+    name: str
+    job: Mapping[str, Any]
+    pods: Sequence[Mapping[str, Any]] = ()
+    """Those that exist."""
+    endings: Sequence[Ending] = ()
+    """Of pods that exist, and of those that were seen to end and are gone."""
+    podless_since: float | None = None
+    """Unix seconds since which it has been seen without any pod; None while it has one."""
+    queue_reason: str | None = None
+    """What its queue says about why it waits."""
+
+
+def run_of(attempt: Attempt, *, now: float, pending_timeout_s: float) -> Run:
+    """Where an attempt is.
+
+    Args:
+        attempt: what is known.
+        now: Unix seconds by the cluster's clock.
+        pending_timeout_s: longest time that a pod may wait to start.
+    """
+    # A Job is over when its controller says so, never earlier: it does once all its pods have ended, and
+    # until then a disrupted pod may be replaced.
+    if _condition(attempt.job, "Complete"):
+        return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=0)
+    failed = _condition(attempt.job, "Failed")
+    if failed:
+        return _failed(attempt, failed)
+    if attempt.job["metadata"].get("deletionTimestamp"):
+        return _lost(attempt, "its Job was deleted")
+    if attempt.job["spec"].get("suspend"):
+        return _suspended(attempt)
+    return _going_on(attempt, now, pending_timeout_s)
+
+
+def is_finished(job: Mapping[str, Any]) -> bool:
+    """Whether a Job's controller has said its last word."""
+    return bool(_condition(job, "Complete") or _condition(job, "Failed"))
+
+
+def is_stopped(job: Mapping[str, Any]) -> bool:
+    """Whether a Job was told to stop."""
+    return STOPPED in (job["metadata"].get("annotations") or {})
+
+
+def nodes_of(job: Mapping[str, Any]) -> int:
+    """How many pods run at a time."""
+    return int(job["spec"].get("parallelism") or 1)
+
+
+def _failed(attempt: Attempt, failed: Mapping[str, Any]) -> Run:
+    decisive = _decisive(attempt.endings)
+    code = None if decisive is None else decisive.exit_code
+    if (ended_by_us := _told_to_end(attempt.job, failed)) is not None:
+        return _exited(attempt, TERMINATED if code is None else code, ended_by_us)
+    if nodes_of(attempt.job) > 1 and any(ending.disrupted for ending in attempt.endings):
+        # One node was taken away, and the others could not go on without it: that is the cluster's doing
+        # and uses up none of the failures that the platform is allowed.
+        disrupted = next(ending for ending in attempt.endings if ending.disrupted)
+        return _exited(attempt, ExitCode.INTERRUPTED, disrupted.reason)
+    if decisive is not None and code is not None:
+        return _exited(attempt, code, decisive.reason or _signal(code))
+    return _failed_without_code(attempt, decisive, failed)
+
+
+def _told_to_end(job: Mapping[str, Any], failed: Mapping[str, Any]) -> str | None:
+    if is_stopped(job):
+        return "stopped"
+    if failed.get("reason") == "DeadlineExceeded":
+        deadline_s = (job["metadata"].get("annotations") or {}).get(DEADLINE, "?")
+        return f"deadline of {deadline_s} s exceeded"
+    return None
+
+
+def _failed_without_code(attempt: Attempt, decisive: Ending | None, failed: Mapping[str, Any]) -> Run:
+    worded = _CODE_IN_WORDS.search(str(failed.get("message")))
+    if worded is not None:
+        return _exited(attempt, int(worded[1]), None)
+    if decisive is not None:
+        return _lost(attempt, decisive.reason or "its pod ended without an exit code")
+    return _lost(attempt, f"its pods are gone ({failed.get('reason')}: {failed.get('message')})")
+
+
+def _decisive(endings: Sequence[Ending]) -> Ending | None:
+    """Of several pods, the one that made the Job fail.
+
+    A verdict about the user's input outweighs what other nodes said when they were left alone; of
+    the rest the first counts, because the others mostly follow from it.
+    """
+    failed = [ending for ending in endings if ending.exit_code != ExitCode.OK]
+    return min(failed, key=_weight, default=None)
+
+
+def _weight(ending: Ending) -> tuple[bool, bool, bool, float, int]:
+    code = ending.exit_code
+    verdict = code is not None and (is_users(code) or code == ExitCode.SUPERSEDED)
+    return (not verdict, ending.disrupted, code is None, ending.finished_at, ending.index)
+
+
+def _suspended(attempt: Attempt) -> Run:
+    if is_stopped(attempt.job) and not any(phase_of(pod) is not PodPhase.ENDED for pod in attempt.pods):
+        return _exited(attempt, TERMINATED, "stopped before it started")
+    return Run(
+        name=attempt.name,
+        phase=RunPhase.PENDING,
+        reason=attempt.queue_reason or "suspended: waiting to be admitted by its queue",
+    )
+
+
+def _going_on(attempt: Attempt, now: float, pending_timeout_s: float) -> Run:
+    active = [pod for pod in attempt.pods if phase_of(pod) is not PodPhase.ENDED]
+    running = {index_of(pod) for pod in active if phase_of(pod) is PodPhase.RUNNING}
+    waiting = [pod for pod in active if phase_of(pod) is PodPhase.WAITING and index_of(pod) not in running]
+    # Pods that have ended belong to a Job whose controller is about to speak, or to replace them.
+    settled = {index_of(pod) for pod in attempt.pods if _has_settled(pod)}
+    wanted = nodes_of(attempt.job)
+    if len(running | settled) >= wanted or is_stopped(attempt.job):
+        doubts = (why_running_is_doubtful(pod) for pod in active)
+        said = next((doubt for doubt in doubts if doubt), None)
+        return Run(name=attempt.name, phase=RunPhase.RUNNING, reason=said)
+    reason = _why_pending(attempt, waiting, wanted)
+    since = min(filter(None, (waiting_since(pod) for pod in waiting)), default=attempt.podless_since)
+    if since is not None and now - since > pending_timeout_s:
+        return _lost(attempt, f"it could not start within {pending_timeout_s:g} s: {reason}")
+    return Run(name=attempt.name, phase=RunPhase.PENDING, reason=reason)
+
+
+def _why_pending(attempt: Attempt, waiting: Sequence[Mapping[str, Any]], wanted: int) -> str:
+    if waiting:
+        said = why_waiting(min(waiting, key=index_of))
+        return said if wanted == 1 else f"{len(waiting)} of {wanted} pods wait: {said}"
+    disrupted = [pod for pod in attempt.pods if is_disrupted(pod)]
+    if disrupted:
+        return "its pod was taken away by the cluster, and another one follows"
+    return "its pod has not been created: is a quota used up, or does a policy refuse it?"
+
+
+def _has_settled(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has ended for good: nobody will put another one in its place."""
+    deleted = pod["metadata"].get("deletionTimestamp") is not None
+    return phase_of(pod) is PodPhase.ENDED and not deleted and not is_disrupted(pod)
+
+
+def _exited(attempt: Attempt, code: int, reason: str | None) -> Run:
+    return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=int(code), reason=reason)
+
+
+def _lost(attempt: Attempt, reason: str) -> Run:
+    return Run(name=attempt.name, phase=RunPhase.LOST, reason=reason)
+
+
+def _signal(code: int) -> str | None:
+    known = code - 128 in set(signal.Signals)
+    return f"killed by {signal.Signals(code - 128).name}" if known else None
+
+
+def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return next(
+        (each for each in conditions if each.get("type") == kind and each.get("status") == "True"), {}
+    )
