@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -25,10 +26,29 @@ def runs_on_cpu() -> bool:
 
 
 def command(
-    program: Path, weights: Path, *, model_id: str, host: str, port: int, max_model_len: int | None, cpu: bool
+    program: Sequence[str],
+    weights: Path,
+    *,
+    model_id: str,
+    host: str,
+    port: int,
+    max_model_len: int | None,
+    cpu: bool,
+    gpus: int = 1,
 ) -> list[str]:
-    """The argv of ``vllm serve``: no remote code, no LoRA at run time, no request in a log."""
-    argv = [str(program), "serve", str(weights), "--host", host, "--port", str(port)]
+    """The argv of ``vllm serve``: no remote code, no LoRA at run time, no request in a log.
+
+    Args:
+        program: what comes before the directory of the weights.
+        weights: the directory.
+        model_id: the name that it answers to.
+        host: to listen on.
+        port: to listen on.
+        max_model_len: tokens of prompt and completion together; None takes the model's own limit.
+        cpu: it is a build for processors.
+        gpus: among which the model is divided.
+    """
+    argv = [*program, str(weights), "--host", host, "--port", str(port)]
     argv += ["--served-model-name", model_id, "--load-format", "safetensors"]
     # Sampling defaults are the API's, not what a model's generation_config.json says.
     argv += ["--generation-config", "vllm", "--max-num-seqs", str(MAX_NUM_SEQS)]
@@ -41,12 +61,18 @@ def command(
         argv += ["--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.3"]
         argv += ["--distributed-executor-backend", "uni"]
     else:
-        argv += ["--dtype", "auto"]
+        argv += ["--dtype", "auto", "--tensor-parallel-size", str(gpus)]
     return argv
 
 
-def environment(inherited: Mapping[str, str], *, cpu: bool) -> dict[str, str]:
-    """The environment of ``vllm serve``: the inherited one, without the store's credentials, offline."""
+def environment(inherited: Mapping[str, str], *, cpu: bool, processors: int | None = None) -> dict[str, str]:
+    """The environment of ``vllm serve``: the inherited one, without the store's credentials, offline.
+
+    Args:
+        inherited: what it starts from.
+        cpu: it is a build for processors.
+        processors: that it may use; None are all that this process may.
+    """
     kept = {
         name: value
         for name, value in inherited.items()
@@ -66,5 +92,6 @@ def environment(inherited: Mapping[str, str], *, cpu: bool) -> dict[str, str]:
         }  # the latter admits "uni"
         # One core stays free: on two busy cores (load 5 to 7) 32 tokens took 4.9 s with two threads, 0.6 s with one.
         kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        kept.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+        count = len(os.sched_getaffinity(0)) if processors is None else processors
+        kept.setdefault("OMP_NUM_THREADS", str(max(1, count - 1)))
     return kept

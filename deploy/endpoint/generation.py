@@ -1,46 +1,9 @@
-"""Whether a server really generates.
+"""Asks a server in the background, again and again, until it has really generated."""
 
-``/health`` alone is no answer: vLLM says 200 and dies on its first token where the CPU has no kernel for the
-model's head size (it must be a multiple of 32).
-"""
-
-import http.client
-import json
 import threading
-from typing import Final
 
-HEALTH_TIMEOUT_S: Final = 5.0
-GENERATION_TIMEOUT_S: Final = 120.0
-"""A first token of a large model on a busy CPU."""
-
-
-def why_not_ready(port: int, model_id: str) -> str | None:
-    """Ask for health, then for one token; None when both came, else what went wrong."""
-    try:
-        status, _ = _request(port, "GET", "/health", None, HEALTH_TIMEOUT_S)
-        if status != 200:
-            return f"/health answered {status}"
-        body = json.dumps({"model": model_id, "prompt": "a", "max_tokens": 1, "temperature": 0})
-        status, answer = _request(port, "POST", "/v1/completions", body, GENERATION_TIMEOUT_S)
-        if status != 200:
-            return f"a generation was answered with {status}: {answer[:500].decode(errors='replace')}"
-        json.loads(answer)["choices"][0]["text"]
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {error}"
-    except (ValueError, LookupError, TypeError):
-        return "a generation was answered with something else than a completion"
-    return None
-
-
-def _request(port: int, method: str, path: str, body: str | None, timeout_s: float) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
-    try:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        return response.status, response.read(1 << 20)
-    finally:
-        connection.close()
+from deploy.endpoint.probe import GENERATION_TIMEOUT_S
+from deploy.endpoint.probe import why_not_ready
 
 
 class GenerationCheck:
@@ -61,7 +24,7 @@ class GenerationCheck:
         return self.ready
 
     def _ask(self) -> None:
-        reason = why_not_ready(self._port, self._model_id)
+        reason = why_not_ready(self._port, self._model_id, timeout_s=GENERATION_TIMEOUT_S)
         if reason is None:
             self.ready = True
         else:

@@ -8,7 +8,7 @@ from deploy.endpoint import engine
 
 def argv(*, cpu: bool, max_model_len: int | None = None) -> list[str]:
     return engine.command(
-        Path("/venv/bin/vllm"),
+        ["/venv/bin/vllm", "serve"],
         Path("/weights"),
         model_id="ft:m",
         host="127.0.0.1",
@@ -37,8 +37,21 @@ def test_command_on_a_cpu() -> None:
 def test_command_on_a_gpu_leaves_its_defaults() -> None:
     arguments = argv(cpu=False)
     assert value(arguments, "--dtype") == "auto"
+    assert value(arguments, "--tensor-parallel-size") == "1"
     for flag in ("--enforce-eager", "--gpu-memory-utilization", "--max-model-len"):
         assert flag not in arguments
+
+
+def test_the_whole_list_of_flags() -> None:
+    """Golden: whoever changes a flag changes it here as well, and has thought of what it opens."""
+    everywhere = {"--host", "--port", "--served-model-name", "--load-format", "--generation-config"}
+    everywhere |= {"--max-num-seqs", "--no-enable-log-requests", "--disable-uvicorn-access-log"}
+    everywhere |= {"--disable-fastapi-docs", "--max-model-len", "--dtype"}
+    on_processors = {"--enforce-eager", "--gpu-memory-utilization", "--distributed-executor-backend"}
+    for cpu, more in ((True, on_processors), (False, {"--tensor-parallel-size"})):
+        given = [flag for flag in argv(cpu=cpu, max_model_len=512) if flag.startswith("--")]
+        assert len(given) == len(set(given))
+        assert set(given) == everywhere | more
 
 
 def test_nothing_dangerous_is_switched_on() -> None:

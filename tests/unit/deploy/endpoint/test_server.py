@@ -64,11 +64,6 @@ def test_becomes_vllm_on_verified_weights(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "weights/config.json").exists()
 
 
-def test_fetch_only_ends_well(tmp_path: Path) -> None:
-    arguments = write_order(tmp_path, json.dumps(DECODER).encode())
-    assert server.main([*arguments, "--fetch-only"]) == ExitCode.OK
-
-
 def test_tampered_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert server.main(write_order(tmp_path, b"{}", sha256="0" * 64)) == ExitCode.INPUT_CHANGED
     assert "refused: config.json: recorded 2 bytes" in capsys.readouterr().err
