@@ -32,19 +32,19 @@ COPY requirements /src/requirements
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 
+# Dependencies and the project lie in layers of their own: a new version of ours is a few megabytes to pull.
 FROM build AS project
-COPY pyproject.toml README.md LICENSE /src/
+COPY README.md LICENSE /src/
 COPY service /src/service
 COPY training /src/training
 COPY deploy /src/deploy
-RUN /opt/temper/bin/pip wheel --no-deps --find-links /wheels --wheel-dir /dist /src
+# An image holds the packages that it runs.
+RUN /opt/temper/bin/pip wheel --no-deps --find-links /wheels --wheel-dir /dist /src \
+ && for image in api trainer; do /opt/temper/bin/pip install --no-deps --target /opt/$image /dist/*.whl; done \
+ && rm -rf /opt/api/training /opt/trainer/service
 
-FROM build AS build-api
-RUN /opt/temper/bin/pip install --require-hashes --find-links /wheels -r /src/requirements/api.lock
-COPY --from=project /dist /dist
-# An image holds the packages that it runs and no installer.
-RUN /opt/temper/bin/pip install --no-deps /dist/*.whl \
- && rm -rf /opt/temper/lib/python3*/site-packages/training \
+FROM build AS api-dependencies
+RUN /opt/temper/bin/pip install --require-hashes --find-links /wheels -r /src/requirements/api.lock \
  && /opt/temper/bin/pip uninstall -y -q setuptools pip \
  && find /opt/temper -name __pycache__ -prune -exec rm -rf {} +
 
@@ -57,7 +57,9 @@ LABEL org.opencontainers.image.title="temper-api" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build-api /opt/temper /opt/temper
+COPY --from=api-dependencies /opt/temper /opt/temper
+COPY --from=project /opt/api /opt/project
+ENV PATH=/opt/project/bin:$PATH PYTHONPATH=/opt/project
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000
@@ -66,15 +68,11 @@ CMD ["api"]
 
 # ---- the image of the jobs ----------------------------------------------------------------------------------------
 # It comes last: a builder that makes every stage above its target makes the api without it.
-FROM build AS build-trainer
+FROM build AS trainer-dependencies
 ARG SERVE=serve-cuda
 ARG TORCH_INDEX
 RUN SERVE="${SERVE}" TORCH_INDEX="${TORCH_INDEX}" sh /src/requirements/trainer.sh /opt/temper /wheels
-COPY --from=project /dist /dist
-RUN /opt/temper/bin/pip install --no-deps /dist/*.whl \
- && rm -rf /opt/temper/lib/python3*/site-packages/service \
- && /opt/temper/bin/pip uninstall -y -q pip \
- && find /opt/temper -name __pycache__ -prune -exec rm -rf {} +
+RUN /opt/temper/bin/pip uninstall -y -q pip && find /opt/temper -name __pycache__ -prune -exec rm -rf {} +
 
 FROM python AS trainer
 ARG VERSION=0.1.0
@@ -92,7 +90,9 @@ RUN apt-get update -q \
  && if [ "${SERVE}" = serve-cuda ]; then apt-get install -y -q --no-install-recommends gcc libc6-dev python3-dev; fi \
  && apt-get install -y -q --no-install-recommends libnuma1 libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
-COPY --from=build-trainer /opt/temper /opt/temper
+COPY --from=trainer-dependencies /opt/temper /opt/temper
+COPY --from=project /opt/trainer /opt/project
+ENV PATH=/opt/project/bin:$PATH PYTHONPATH=/opt/project
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["python", "-m"]

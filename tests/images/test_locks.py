@@ -69,5 +69,6 @@ def test_an_image_runs_without_rights_and_starts_from_nothing_that_builds(target
     assert instructions[0] == f"FROM python AS {target}"
     assert "USER 10001:10001" in instructions
     assert [line for line in instructions if line.startswith("COPY")] == [
-        f"COPY --from=build-{target} /opt/temper /opt/temper"
+        f"COPY --from={target}-dependencies /opt/temper /opt/temper",
+        f"COPY --from=project /opt/{target} /opt/project",
     ]
