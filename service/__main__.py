@@ -1,99 +1,84 @@
-"""``python -m service``: the embedded service. Configured by ``TEMPER_`` variables alone."""
+"""``python -m service [role]``: the embedded service, or one part of a cluster's install.
 
-import logging
+Configured by ``TEMPER_`` variables; every role reads the same ones.
+"""
+
+import argparse
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
-from typing import Final
+from typing import cast
 
-import uvicorn
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.store.opening import open_store
-from deploy.store.protocol import ObjectStore
-from deploy.store.protocol import StoreError
-from service.app import Companion
-from service.app import create_app
-from service.context import Context
-from service.database import Database
-from service.embedded import embedded
 from service.environment import SettingsError
 from service.home import HomeInUse
-from service.home import holding
-from service.schema import migrate
+from service.schema import SchemaError
+from service.settings import Role
 from service.settings import Settings
 from service.settings import settings_from_env
-from service.tidy import tidying
 
-COMPANIONS: Sequence[Companion] = (tidying, embedded)
-"""What runs beside the requests."""
-ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-GRACE_S: Final = 10
-"""Seconds that requests in flight get after SIGTERM."""
+MIGRATION_WAIT_S = 120.0
 
 
-def main() -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit status: 0, or 2 for a configuration that cannot be."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a role until it ends, or until SIGTERM or SIGINT.
+
+    Returns the exit status: 0; 1 when the database failed meanwhile; 2 for a configuration, or a
+    schema of the database, that cannot be.
+    """
+    asked = _parser().parse_args(arguments)
+    role = cast(Role, asked.role or "embedded")
     try:
-        settings = settings_from_env(os.environ)
-        with holding(settings.home):
-            serve(settings)
-    except (SettingsError, HomeInUse) as error:
+        _run(settings_from_env(os.environ, role=role), asked)
+    except (SettingsError, HomeInUse, SchemaError) as error:
         print(f"temper: {error}", file=sys.stderr)  # noqa: T201 - for whoever typed the command
         return 2
+    except SQLAlchemyError as error:
+        # Only the class: the message holds SQL and may hold values.
+        print(f"temper: the database failed: {type(error).__name__}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+def _run(settings: Settings, asked: argparse.Namespace) -> None:
+    # Each role imports what it needs, and nothing of the others.
+    match settings.role:
+        case "embedded":
+            from service.roles import embedded
+
+            embedded.run(settings)
+        case "api":
+            from service.roles import api
+
+            api.run(settings)
+        case "reconcile":
+            from service.roles import reconcile
+
+            reconcile.run(settings)
+        case "migrate":
+            from service.roles import migrate
+
+            migrate.run(settings, phase=asked.phase, wait_s=asked.wait)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m service", description="Everything in one process, or one part of a cluster's install."
     )
-    store, database = _open(settings)
-    try:
-        migrate(database)
-        context = Context(settings=settings, database=database, store=store)
-        app = create_app(context, companions=COMPANIONS)
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        _Server(config).run()
-    finally:
-        database.close()
-
-
-def _open(settings: Settings) -> tuple[ObjectStore, Database]:
-    try:
-        store = open_store(settings.store_uri)
-    except StoreError as error:
-        raise SettingsError(f"TEMPER_STORE_URI: {error}") from error
-    try:
-        return store, Database(settings.database_url, settings.database)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        # Not repeated: the URL may hold a password.
-        raise SettingsError("TEMPER_DATABASE_URL: no such database, or its driver is not there") from error
-
-
-class _Server(uvicorn.Server):
-    """Ends with status 0 on a signal; uvicorn's own raises the signal again after its clean end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in ENDING_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    roles = parser.add_subparsers(dest="role", metavar="role")
+    roles.add_parser("api", help="the HTTP API alone")
+    roles.add_parser("reconcile", help="jobs, scans and endpoints; of several replicas one works")
+    migrate = roles.add_parser("migrate", help="bring the database's schema to this version")
+    migrate.add_argument(
+        "--phase",
+        choices=("pre", "post"),
+        help="pre: before new processes start; post: after the old ones ended",
+    )
+    migrate.add_argument(
+        "--wait", type=float, default=MIGRATION_WAIT_S, metavar="SECONDS", help="for the database to answer"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ module commits: one ``with database.writing()`` is one unit of work. The schema 
 :mod:`service.schema`'s.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 from typing import Final
@@ -41,6 +43,7 @@ class Database:
         else:
             self._engine = _sqlite(self.url)
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        self._require: Callable[[], None] = _nothing
 
     @property
     def shared(self) -> bool:
@@ -61,8 +64,17 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that commits when the block ends and leaves nothing when it raises."""
+        self._require()
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+            session.flush()
+            self._require()
+
+    def fenced(self, require: Callable[[], None]) -> "Database":
+        """The same database, where no unit of work is begun or committed once ``require`` raises."""
+        fenced = copy(self)
+        fenced._require = require
+        return fenced
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -85,6 +97,10 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+
+
+def _nothing() -> None:
+    """Nobody is fenced off."""
 
 
 def dial(url: URL, *, timeout_s: int, application_name: str) -> dict[str, Any]:

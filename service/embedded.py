@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from deploy.endpoint.local import LocalEndpoints
 from deploy.launch.local import LocalLauncher
 from service.context import Context
+from service.leading import leading
 from service.reconcile.loop import Reconciler
-from service.reconcile.loop import reconciling
 
 
 @contextmanager
@@ -27,6 +28,21 @@ def embedded(
         scan_command: what runs an attempt of a scan; None is ``python -m training.scan``.
         server_command: what serves a model; None is this project's vLLM server.
     """
+    build = partial(
+        reconciler_of, job_command=job_command, scan_command=scan_command, server_command=server_command
+    )
+    with leading(context, build):
+        yield
+
+
+def reconciler_of(
+    context: Context,
+    *,
+    job_command: Sequence[str] | None = None,
+    scan_command: Sequence[str] | None = None,
+    server_command: Sequence[str] | None = None,
+) -> Reconciler:
+    """The reconciler of a process, over the cluster that its settings name, or over processes of this machine."""
     home = context.settings.home
     for name in ("jobs", "endpoints"):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,6 +53,4 @@ def embedded(
         command=job_command,
         scan_command=scan_command,
     )
-    backend = LocalEndpoints(home / "endpoints", command=server_command)
-    with reconciling(Reconciler(context, launcher, backend)):
-        yield
+    return Reconciler(context, launcher, LocalEndpoints(home / "endpoints", command=server_command))

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DataError
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import InternalError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -29,8 +31,8 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(DataError, _unstorable)
-    app.add_exception_handler(OperationalError, _database_down)
-    app.add_exception_handler(PoolTimeoutError, _database_down)
+    for unavailable in (OperationalError, InterfaceError, InternalError, PoolTimeoutError):
+        app.add_exception_handler(unavailable, _database_down)
     app.add_exception_handler(StoreUnavailable, _store_down)
     app.add_exception_handler(StoreFull, _store_full)
 
@@ -74,12 +76,15 @@ class _MethodNotAllowed(ServiceError):  # noqa: N818
 async def _unstorable(request: Request, error: Exception) -> Response:
     # PostgreSQL takes no NUL in a text and no integer beyond 64 bits.
     logger.info("value refused by the database", extra={"error": type(error).__name__})
+    if "\0" in request.url.path or "%00" in request.url.path:
+        return _respond(request, NotFound("There is no such thing."))
     return _respond(request, BadRequest("A value of the request cannot be stored.", code="invalid_value"))
 
 
 async def _database_down(request: Request, error: Exception) -> Response:
+    # Cut, not there, read-only, full, waited too long, deadlocked, or no connection is free.
     # Only the class: the message holds SQL and may hold values.
-    logger.error("database unavailable", extra={"error": type(error).__name__})
+    logger.error("database unavailable: %s", type(getattr(error, "orig", None) or error).__name__)
     return _respond(request, Unavailable("The database does not answer.", code="database_unavailable"))
 
 

@@ -48,6 +48,17 @@ class Heartbeats:
             self._by_name[name] = heartbeat
         return heartbeat
 
+    def forget(self, name: str) -> None:
+        """This thread has ended as it should; the service is ready without it."""
+        with self._lock:
+            self._by_name.pop(name, None)
+
+    def age_s(self, name: str) -> float:
+        """Seconds since the last beat of one thread; 0 of one that is not registered."""
+        with self._lock:
+            heartbeat = self._by_name.get(name)
+        return 0.0 if heartbeat is None else heartbeat.age_s
+
     def silent(self) -> list[str]:
         """Names of those that have not beaten in time."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
+from prometheus_client import Gauge
 from prometheus_client import Histogram
 from prometheus_client import generate_latest
 
@@ -30,6 +31,11 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.leader = Gauge(
+            "temper_leader",
+            "1 in the process that reconciles, 0 in the others.",
+            registry=self.registry,
+        )
         self.inference_requests = Counter(
             "temper_inference_requests_total",
             "Well-formed requests for completions, by how they ended.",

@@ -1,5 +1,6 @@
 """What can be done with base models."""
 
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as StillRunning
@@ -40,6 +41,7 @@ from service.tables import BaseModelRow
 
 CHECK_WAIT_S: Final = 20.0
 """How long a registration waits for the check of its model before it answers ``pending``."""
+CHECK_POLL_S: Final = 0.25
 
 
 def create_base_model(context: Context, body: CreateBaseModel) -> BaseModelObject:
@@ -66,7 +68,9 @@ def create_base_model(context: Context, body: CreateBaseModel) -> BaseModelObjec
             BaseModelRepository(session).add(row)
     except IntegrityError as error:
         raise Conflict(f"There is a base model {row.id!r} already.", code="id_taken", param="id") from error
-    if isinstance(body.source, UriSource):
+    if isinstance(body.source, UriSource) and context.settings.role == "api":
+        _await_leader(context, row.id)
+    elif isinstance(body.source, UriSource):
         _await_check(context, row, wait_s=CHECK_WAIT_S)
     return describe_base_model(context, row.id)
 
@@ -92,6 +96,16 @@ def _check_declared(context: Context, file: StoredFile, *, param: str) -> None:
     limit = context.settings.max_file_bytes
     if file.size_bytes > limit:
         raise TooLarge(f"{param}.size_bytes: a file has at most {limit} bytes.", param=f"{param}.size_bytes")
+
+
+def _await_leader(context: Context, base_model_id: str) -> None:
+    """The reconciling process checks it (:mod:`service.tidy`): this replica may end before the check does."""
+    deadline = time.monotonic() + CHECK_WAIT_S
+    while time.monotonic() < deadline and not context.stopping.wait(CHECK_POLL_S):
+        with context.database.reading() as session:
+            row = BaseModelRepository(session).get(base_model_id)
+        if row is None or row.status != "pending":
+            return
 
 
 def _await_check(context: Context, row: BaseModelRow, *, wait_s: float | None) -> None:

@@ -13,11 +13,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from deploy.endpoint.protocol import EndpointError
 from deploy.launch.protocol import LaunchError
 from deploy.store.protocol import StoreError
+from service.leadership import NotLeading
 from service.work.inputs import InputsUnavailable
 
 logger = logging.getLogger(__name__)
-TRANSIENT = (StoreError, LaunchError, EndpointError, SQLAlchemyError, OSError, InputsUnavailable)
-"""Failures of what we depend on: nothing is known, so the next tick tries again."""
+TRANSIENT = (
+    StoreError,
+    LaunchError,
+    EndpointError,
+    SQLAlchemyError,
+    OSError,
+    InputsUnavailable,
+    NotLeading,
+)
+"""Failures of what we depend on: nothing is known, so the next tick, or the next leader, tries again."""
 
 
 class Background:

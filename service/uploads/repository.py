@@ -60,3 +60,8 @@ class UploadRepository:
         """Ids of pending uploads whose time is over."""
         query = select(UploadRow.id).where(UploadRow.status == "pending", UploadRow.expires_at <= now)
         return list(self.session.scalars(query))
+
+    def ended_with_parts(self) -> list[str]:
+        """Ids of uploads that are over, and whose parts are still there."""
+        query = select(UploadRow.id).join(UploadPartRow, UploadPartRow.upload_id == UploadRow.id)
+        return list(self.session.scalars(query.where(UploadRow.status != "pending").distinct()))

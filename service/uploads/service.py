@@ -92,7 +92,7 @@ async def receive_part(context: Context, upload_id: str, form: Form) -> UploadPa
                 upload_id=upload_id,
                 bytes=stored.size_bytes,
                 sha256=stored.sha256,
-                created_at=seconds(context.clock),
+                created_at=await run_sync(seconds, context.clock),
             )
             await run_sync(_add_part, context, row, note)
         except SQLAlchemyError:
@@ -258,6 +258,14 @@ def expire_overdue(context: Context) -> None:
         overdue = UploadRepository(session).overdue(now=seconds(context.clock))
     for upload_id in overdue:
         expire_upload(context, upload_id)
+
+
+def drop_ended(context: Context) -> None:
+    """Drop the parts that a crash left of uploads that have ended."""
+    with context.database.reading() as session:
+        ended = UploadRepository(session).ended_with_parts()
+    for upload_id in ended:
+        drop_parts(context, upload_id)
 
 
 def drop_parts(context: Context, upload_id: str) -> None:

@@ -4,8 +4,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from service import __main__ as embedded_service
+from service.__main__ import main
 from service.embedded import embedded
+from service.roles import embedded as embedded_role
 from service.tidy import tidying
 
 HERE = Path(__file__).parent
@@ -16,5 +17,5 @@ if __name__ == "__main__":
         job_command=(sys.executable, str(HERE / "job.py")),
         server_command=(sys.executable, str(HERE / "server.py")),
     )
-    embedded_service.COMPANIONS = (tidying, companion)
-    sys.exit(embedded_service.main())
+    embedded_role.COMPANIONS = (tidying, companion)
+    sys.exit(main())

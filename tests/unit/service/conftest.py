@@ -39,8 +39,19 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_from_env({"TEMPER_HOME": str(tmp_path / "home")})
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a migrated database of the test's own: see the fixtures of postgresql_server."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(request.getfixturevalue("migrated"), home / "temper.db")
+    return f"sqlite:///{home}/temper.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return settings_from_env({"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_DATABASE_URL": database_url})
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +65,9 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def context(settings: Settings, clock: FakeClock, migrated: Path) -> Iterator[Context]:
-    settings.home.mkdir()
-    shutil.copy(migrated, settings.home / "temper.db")
-    database = Database(settings.database_url)
+def context(settings: Settings, clock: FakeClock) -> Iterator[Context]:
+    settings.home.mkdir(exist_ok=True)
+    database = Database(settings.database_url, settings.database)
     context = Context(settings=settings, database=database, store=open_store(settings.store_uri), clock=clock)
     yield context
     context.stopping.set()

@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 
 from service.context import Context
 from service.tables import JobRow
+from service.tidy import clearing_scratch
 from service.tidy import tidy
 
 
@@ -52,5 +53,5 @@ def test_copies_of_a_check_that_was_cut_go(context: Context) -> None:
     copy = context.settings.home / "checking" / "base-model-cut"
     copy.mkdir(parents=True)
     (copy / "model.safetensors").write_bytes(b"x")
-    tidy(context)
-    assert not copy.exists()
+    with clearing_scratch(context):
+        assert not copy.exists()

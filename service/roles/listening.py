@@ -1,0 +1,42 @@
+"""An HTTP server that ends well."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.settings import Settings
+
+ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+GRACE_S: Final = 10
+"""Seconds that requests in flight get after SIGTERM."""
+
+
+def listen(app: FastAPI, settings: Settings) -> None:
+    """Serve an app until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 on a signal; uvicorn's own raises the signal again after its clean end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in ENDING_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
