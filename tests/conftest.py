@@ -4,6 +4,7 @@ from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = [
     "service_process",
+    "postgresql_server",
     "s3_server",
     "fake_cluster",
     "ceph_server",
