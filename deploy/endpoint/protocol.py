@@ -58,7 +58,7 @@ class Server:
     base_url: str | None = None
     """``http://host:port`` without ``/v1``; set when READY."""
     reason: str | None = None
-    """When FAILED: what went wrong, with the last lines of the server's log. Before that: what it waits for."""
+    """When FAILED: what went wrong, with the last lines of the server's log. Else: what it, or a replica, waits for."""
     ready_replicas: int | None = None
     """How many answer; None where there is always one."""
     replicas: tuple[int, int] | None = None

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import Self
 
 import yaml
 from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import ValidationError
+from pydantic import model_validator
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
@@ -118,8 +120,16 @@ class EndpointSettings(_Settings):
     waiting_per_replica: Annotated[int, Field(ge=1)] = 8
     """Waiting requests of a replica above which another one is started."""
     start_timeout_s: Annotated[int, Field(ge=10, le=86_400)] = 1800
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "http://{name}.{namespace}.svc:8000"
+    """How the API reaches an endpoint's Service; ``{name}`` and ``{namespace}`` are replaced."""
     placement: Placement = Placement()
     environment: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _keda_asks_somebody(self) -> Self:
+        if self.autoscaler == "keda" and self.prometheus_url is None:
+            raise ValueError("autoscaler keda needs prometheus_url")
+        return self
 
 
 class ClusterSettings(_Settings):
