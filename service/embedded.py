@@ -1,11 +1,13 @@
 """The embedded service: jobs and servers as local processes, reconciled by a thread of this process."""
 
+import os
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from deploy.endpoint.local import LocalEndpoints
+from deploy.kubernetes.settings import ClusterSettings
 from deploy.launch.local import LocalLauncher
 from service.context import Context
 from service.leading import leading
@@ -42,7 +44,13 @@ def reconciler_of(
     scan_command: Sequence[str] | None = None,
     server_command: Sequence[str] | None = None,
 ) -> Reconciler:
-    """The reconciler of a process, over the cluster that its settings name, or over processes of this machine."""
+    """The reconciler of a process, over the cluster that its settings name, or over processes of this machine.
+
+    Raises:
+        KubernetesError: there is no telling which cluster to use.
+    """
+    if context.settings.cluster is not None:
+        return _of_cluster(context, context.settings.cluster)
     home = context.settings.home
     for name in ("jobs", "endpoints"):
         (home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,3 +62,14 @@ def reconciler_of(
         scan_command=scan_command,
     )
     return Reconciler(context, launcher, LocalEndpoints(home / "endpoints", command=server_command))
+
+
+def _of_cluster(context: Context, cluster: ClusterSettings) -> Reconciler:
+    # The client takes half a second to import, and a laptop has no use for it.
+    from deploy.endpoint.kubernetes import KubernetesEndpoints
+    from deploy.kubernetes.client import connect
+    from deploy.launch.kubernetes import KubernetesLauncher
+
+    client = connect(kubeconfig=os.environ.get("KUBECONFIG"))
+    endpoints = KubernetesEndpoints(client, cluster, context.store)
+    return Reconciler(context, KubernetesLauncher(client, cluster), endpoints)
