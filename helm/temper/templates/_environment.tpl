@@ -153,10 +153,10 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
 {{- $values := .root.Values -}}
 - name: home
   emptyDir:
-    sizeLimit: {{ $values.scratch.home }}
+    sizeLimit: {{ ternary $values.scratch.home "64Mi" (has .component (list "api" "reconciler")) }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ $values.scratch.tmp }}
+    sizeLimit: {{ ternary $values.scratch.tmp "1Gi" (has .component (list "api" "reconciler")) }}
 - name: secrets
   projected:
     defaultMode: 0444

@@ -48,6 +48,31 @@
     {{- $wrong = append $wrong "networkPolicy.kubernetesApi.to: networkPolicy.allowAnyAddress is off, so say where the API server is" -}}
   {{- end -}}
 {{- end -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- range $key, $peers := dict "database.to" $policy.database.to "objectStore.to" $policy.objectStore.to "kubernetesApi.to" $policy.kubernetesApi.to "dns.to" $policy.dns.to -}}
+  {{- with include "temper.metadataPeers" (dict "peers" $peers "key" (printf "networkPolicy.%s" $key)) -}}
+    {{- $wrong = append $wrong (trim .) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key, $rules := dict "extraEgress" $policy.extraEgress "extraJobEgress" $policy.extraJobEgress "extraEndpointEgress" $policy.extraEndpointEgress -}}
+  {{- range $index, $rule := $rules -}}
+    {{- if not $rule.to -}}
+      {{- $wrong = append $wrong (printf "networkPolicy.%s[%d].to: a rule without destinations allows all of them, 169.254.169.254 included" $key $index) -}}
+    {{- end -}}
+    {{- with include "temper.metadataPeers" (dict "peers" $rule.to "key" (printf "networkPolicy.%s[%d].to" $key $index)) -}}
+      {{- $wrong = append $wrong (trim .) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+  {{- $wrong = append $wrong "ingress.hosts: name at least one" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+  {{- $wrong = append $wrong "httpRoute.parentRefs: name the Gateway" -}}
+{{- end -}}
+{{- if and .Values.jobs.localQueue.create (not .Values.jobs.localQueue.clusterQueue) -}}
+  {{- $wrong = append $wrong "jobs.localQueue.clusterQueue: name the ClusterQueue" -}}
+{{- end -}}
 {{- if $wrong -}}
   {{- fail (printf "\n\nThese values cannot be installed:\n  - %s\n" (join "\n  - " $wrong)) -}}
 {{- end -}}
