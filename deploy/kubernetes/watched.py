@@ -100,6 +100,12 @@ class WatchedObjects:
             return None if self._heard_at is None else time.monotonic() - self._heard_at
 
     @property
+    def heard_at(self) -> float | None:
+        """``time.monotonic()`` of the last sign of life."""
+        with self._lock:
+            return self._heard_at
+
+    @property
     def generation(self) -> int:
         """Grows with every change: whoever has seen this number has seen everything."""
         with self._lock:

@@ -23,7 +23,7 @@ INHERITED: Final = (
     "HTTPS_PROXY",
     "NO_PROXY",
 )
-INHERITED_PREFIXES: Final = ("AWS_", "VLLM_")
+INHERITED_PREFIXES: Final = ("AWS_", "TEMPER_S3_", "VLLM_")
 SOCKET_DIRECTORY_BYTES: Final = 64
 """The kernel allows a socket's path 107 bytes, and what is made in TMPDIR needs some 40 of its own."""
 
@@ -31,7 +31,7 @@ SOCKET_DIRECTORY_BYTES: Final = 64
 def inherit(environment: Mapping[str, str], *, scratch: Path) -> dict[str, str]:
     """The environment of a child whose temporary files go to ``scratch``.
 
-    ``TEMPER_*`` variables stay behind: they are the service's settings, its API key among them.
+    Other ``TEMPER_*`` variables stay behind: they are the service's settings, its API key among them.
     """
     inherited = {
         name: value

@@ -19,6 +19,7 @@ from deploy.launch.pod_state import waiting_since
 from deploy.launch.pod_state import why_running_is_doubtful
 from deploy.launch.pod_state import why_waiting
 from deploy.launch.protocol import Run
+from deploy.launch.protocol import RunCause
 from deploy.launch.protocol import RunPhase
 
 STOPPED: Final = "temper/stopped"
@@ -59,6 +60,9 @@ def run_of(attempt: Attempt, *, now: float, pending_timeout_s: float) -> Run:
     if _condition(attempt.job, "Complete"):
         return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=0)
     failed = _condition(attempt.job, "Failed")
+    if failed and any(phase_of(pod) is not PodPhase.ENDED for pod in attempt.pods):
+        # All its pods have ended; what is watched of them has not come that far, and has the exit code.
+        return Run(name=attempt.name, phase=RunPhase.RUNNING)
     if failed:
         return _failed(attempt, failed)
     if attempt.job["metadata"].get("deletionTimestamp"):
@@ -86,50 +90,43 @@ def nodes_of(job: Mapping[str, Any]) -> int:
 def _failed(attempt: Attempt, failed: Mapping[str, Any]) -> Run:
     decisive = _decisive(attempt.endings)
     code = None if decisive is None else decisive.exit_code
-    if (ended_by_us := _told_to_end(attempt.job, failed)) is not None:
-        return _exited(attempt, TERMINATED if code is None else code, ended_by_us)
-    if nodes_of(attempt.job) > 1 and any(ending.disrupted for ending in attempt.endings):
-        # One node was taken away, and the others could not go on without it: that is the cluster's doing
-        # and uses up none of the failures that the platform is allowed.
-        disrupted = next(ending for ending in attempt.endings if ending.disrupted)
-        return _exited(attempt, ExitCode.INTERRUPTED, disrupted.reason)
-    if decisive is not None and code is not None:
-        return _exited(attempt, code, decisive.reason or _signal(code))
-    return _failed_without_code(attempt, decisive, failed)
-
-
-def _told_to_end(job: Mapping[str, Any], failed: Mapping[str, Any]) -> str | None:
-    if is_stopped(job):
-        return "stopped"
+    if is_stopped(attempt.job):
+        return _exited(attempt, TERMINATED if code is None else code, "stopped")
     if failed.get("reason") == "DeadlineExceeded":
-        deadline_s = (job["metadata"].get("annotations") or {}).get(DEADLINE, "?")
-        return f"deadline of {deadline_s} s exceeded"
-    return None
+        deadline_s = (attempt.job["metadata"].get("annotations") or {}).get(DEADLINE, "?")
+        said = f"deadline of {deadline_s} s exceeded"
+        return _exited(attempt, TERMINATED if code is None else code, said, RunCause.DEADLINE)
+    if decisive is None:
+        return _failed_without_pods(attempt, failed)
+    if code is None:
+        said = decisive.reason or "its pod ended without an exit code"
+        return _lost(attempt, said, decisive.cause)
+    return _exited(attempt, code, decisive.reason or _signal(code), decisive.cause)
 
 
-def _failed_without_code(attempt: Attempt, decisive: Ending | None, failed: Mapping[str, Any]) -> Run:
+def _failed_without_pods(attempt: Attempt, failed: Mapping[str, Any]) -> Run:
     worded = _CODE_IN_WORDS.search(str(failed.get("message")))
     if worded is not None:
         return _exited(attempt, int(worded[1]), None)
-    if decisive is not None:
-        return _lost(attempt, decisive.reason or "its pod ended without an exit code")
     return _lost(attempt, f"its pods are gone ({failed.get('reason')}: {failed.get('message')})")
 
 
 def _decisive(endings: Sequence[Ending]) -> Ending | None:
-    """Of several pods, the one that made the Job fail.
+    """Of several pods, the one that explains the failure.
 
-    A verdict about the user's input outweighs what other nodes said when they were left alone; of
-    the rest the first counts, because the others mostly follow from it.
+    A verdict about the user's input outweighs what other nodes said when they were left alone. On
+    several nodes one that was taken away explains what became of the others; on a single node it was
+    replaced, and what came after it counts. Of the rest the first counts: the others mostly follow.
     """
     failed = [ending for ending in endings if ending.exit_code != ExitCode.OK]
-    return min(failed, key=_weight, default=None)
+    several = len({ending.index for ending in endings}) > 1
+    return min(failed, key=lambda ending: _weight(ending, several=several), default=None)
 
 
-def _weight(ending: Ending) -> tuple[bool, bool, bool, float, int]:
+def _weight(ending: Ending, *, several: bool) -> tuple[bool, bool, bool, float, int]:
     code = ending.exit_code
     verdict = code is not None and (is_users(code) or code == ExitCode.SUPERSEDED)
-    return (not verdict, ending.disrupted, code is None, ending.finished_at, ending.index)
+    return (not verdict, ending.disrupted is not several, code is None, ending.finished_at, ending.index)
 
 
 def _suspended(attempt: Attempt) -> Run:
@@ -139,6 +136,7 @@ def _suspended(attempt: Attempt) -> Run:
         name=attempt.name,
         phase=RunPhase.PENDING,
         reason=attempt.queue_reason or "suspended: waiting to be admitted by its queue",
+        cause=RunCause.QUEUED,
     )
 
 
@@ -153,21 +151,22 @@ def _going_on(attempt: Attempt, now: float, pending_timeout_s: float) -> Run:
         doubts = (why_running_is_doubtful(pod) for pod in active)
         said = next((doubt for doubt in doubts if doubt), None)
         return Run(name=attempt.name, phase=RunPhase.RUNNING, reason=said)
-    reason = _why_pending(attempt, waiting, wanted)
+    reason, cause = _why_pending(attempt, waiting, wanted)
     since = min(filter(None, (waiting_since(pod) for pod in waiting)), default=attempt.podless_since)
     if since is not None and now - since > pending_timeout_s:
-        return _lost(attempt, f"it could not start within {pending_timeout_s:g} s: {reason}")
-    return Run(name=attempt.name, phase=RunPhase.PENDING, reason=reason)
+        return _lost(attempt, f"it could not start within {pending_timeout_s:g} s: {reason}", cause)
+    return Run(name=attempt.name, phase=RunPhase.PENDING, reason=reason, cause=cause)
 
 
-def _why_pending(attempt: Attempt, waiting: Sequence[Mapping[str, Any]], wanted: int) -> str:
+def _why_pending(
+    attempt: Attempt, waiting: Sequence[Mapping[str, Any]], wanted: int
+) -> tuple[str, RunCause | None]:
     if waiting:
-        said = why_waiting(min(waiting, key=index_of))
-        return said if wanted == 1 else f"{len(waiting)} of {wanted} pods wait: {said}"
-    disrupted = [pod for pod in attempt.pods if is_disrupted(pod)]
-    if disrupted:
-        return "its pod was taken away by the cluster, and another one follows"
-    return "its pod has not been created: is a quota used up, or does a policy refuse it?"
+        said, cause = why_waiting(min(waiting, key=index_of))
+        return said if wanted == 1 else f"{len(waiting)} of {wanted} pods wait: {said}", cause
+    if any(is_disrupted(pod) for pod in attempt.pods):
+        return "its pod was taken away by the cluster, and another one follows", None
+    return "its pod has not been created: is a quota used up, or does a policy refuse it?", None
 
 
 def _has_settled(pod: Mapping[str, Any]) -> bool:
@@ -176,12 +175,12 @@ def _has_settled(pod: Mapping[str, Any]) -> bool:
     return phase_of(pod) is PodPhase.ENDED and not deleted and not is_disrupted(pod)
 
 
-def _exited(attempt: Attempt, code: int, reason: str | None) -> Run:
-    return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=int(code), reason=reason)
+def _exited(attempt: Attempt, code: int, reason: str | None, cause: RunCause | None = None) -> Run:
+    return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=int(code), reason=reason, cause=cause)
 
 
-def _lost(attempt: Attempt, reason: str) -> Run:
-    return Run(name=attempt.name, phase=RunPhase.LOST, reason=reason)
+def _lost(attempt: Attempt, reason: str, cause: RunCause | None = None) -> Run:
+    return Run(name=attempt.name, phase=RunPhase.LOST, reason=reason, cause=cause)
 
 
 def _signal(code: int) -> str | None:

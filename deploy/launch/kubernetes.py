@@ -54,6 +54,8 @@ logger = logging.getLogger(__name__)
 KEPT_LOGS: Final = 64
 """Logs of runs that were stopped, until they are removed: 4 MiB at most."""
 KEPT_LINES: Final = 5000
+WATCH_LAG_S: Final = 2.0
+"""How far a watch may trail what has happened while it says something else."""
 
 
 class KubernetesLauncher:
@@ -86,6 +88,7 @@ class KubernetesLauncher:
         self._removed: set[str] = set()
         self._met: set[str] = set()
         self._podless_since: dict[str, float] = {}
+        self._observed_at = -math.inf
         self._logs: OrderedDict[str, str] = OrderedDict()
 
     def launch(self, order: Launch) -> None:
@@ -111,7 +114,10 @@ class KubernetesLauncher:
             LaunchError: nothing recent is known of the cluster.
         """
         with _launch_errors("cannot observe"):
+            heard_at = self._jobs.heard_at  # before the picture, which is at least as young
             jobs = self._jobs.snapshot()
+            if heard_at is not None:
+                self._observed_at = heard_at - WATCH_LAG_S
             pods = self._pods_by_job()
         self._tidy({job["metadata"]["uid"] for job in jobs.values()})
         reasons = self._queues.reasons() if self._queues is not None else {}
@@ -128,6 +134,11 @@ class KubernetesLauncher:
                 pending_timeout_s=self._settings.jobs.pending_timeout_s,
             )
         return runs
+
+    @property
+    def observed_at(self) -> float:
+        """``time.monotonic()`` of what the newest answer of :meth:`observe` shows."""
+        return self._observed_at
 
     def stop(self, name: str, *, grace_s: float) -> None:
         """SIGTERM to its pods, SIGKILL after ``grace_s``; one that waits never starts. Returns at once.
@@ -170,10 +181,10 @@ class KubernetesLauncher:
             job = self._jobs.snapshot().get(name)
             uid = None if job is None else job["metadata"]["uid"]
             self._client.delete(JOBS, self._namespace, name, propagation="Foreground", uid=uid)
-        if uid is not None:
-            self._removed.add(uid)
         with self._lock:
             self._logs.pop(name, None)
+            if uid is not None:
+                self._removed.add(uid)
 
     def log_tail(self, name: str, *, lines: int = 50) -> str:
         """The last lines of its output, control characters escaped; empty when there is none to be had.
@@ -228,8 +239,9 @@ class KubernetesLauncher:
 
     def _tidy(self, job_uids: set[str]) -> None:
         """What belongs to Jobs that are gone is kept no longer."""
-        self._removed &= job_uids
-        self._met &= job_uids
+        with self._lock:
+            self._removed &= job_uids
+            self._met &= job_uids
         self._podless_since = {uid: at for uid, at in self._podless_since.items() if uid in job_uids}
         self._endings.keep_only(job_uids)
 

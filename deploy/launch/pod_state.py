@@ -9,6 +9,7 @@ from typing import Final
 
 from deploy.kubernetes.client import Object
 from deploy.kubernetes.client import moment
+from deploy.launch.protocol import RunCause
 
 CONTAINER: Final = "training"
 """Name of the only container."""
@@ -17,6 +18,12 @@ CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
 LONGEST_REASON: Final = 500
 _OUT_OF_MEMORY: Final = "OOMKilled"
+_NO_IMAGE: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+_NODE_WENT: Final = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
+"""Reasons of a pod's end where its node, or somebody more important, needed it gone. ``Evicted`` is not among them:
+pressure on a node shows as ``DisruptionTarget``, and without that the pod broke its own limit, as it would again."""
 _SAID_AS_IT_IS: Final = frozenset({"Completed", "Error", "ContainerStatusUnknown"})
 """Reasons of a container's end that say no more than its exit code does."""
 
@@ -44,6 +51,7 @@ class Ending:
     """For people."""
     disrupted: bool
     """The cluster took it away: a drain, a preemption, a node that is gone."""
+    cause: RunCause | None = None
 
 
 def owner_uid(pod: Mapping[str, Any]) -> str | None:
@@ -92,18 +100,18 @@ def waiting_since(pod: Mapping[str, Any]) -> float | None:
     return moment(pod["metadata"].get("creationTimestamp"))
 
 
-def why_waiting(pod: Mapping[str, Any]) -> str:
+def why_waiting(pod: Mapping[str, Any]) -> tuple[str, RunCause | None]:
     """In the scheduler's or the kubelet's own words."""
-    container = _container(pod)
-    waiting = (container.get("state") or {}).get("waiting") or {}
+    waiting = (_container(pod).get("state") or {}).get("waiting") or {}
     if waiting.get("reason") and waiting["reason"] not in {"ContainerCreating", "PodInitializing"}:
-        return _words(waiting["reason"], waiting.get("message"))
+        cause = RunCause.IMAGE_PULL_FAILED if waiting["reason"] in _NO_IMAGE else None
+        return _words(waiting["reason"], waiting.get("message")), cause
     unscheduled = _condition(pod, "PodScheduled")
     if unscheduled.get("status") == "False":
-        return _words(unscheduled.get("reason"), unscheduled.get("message"))
+        return _words(unscheduled.get("reason"), unscheduled.get("message")), RunCause.UNSCHEDULABLE
     if unscheduled.get("status") == "True":
-        return "its container is being prepared"
-    return "waiting for the scheduler"
+        return "its container is being prepared", None
+    return "waiting for the scheduler", None
 
 
 def why_running_is_doubtful(pod: Mapping[str, Any]) -> str | None:
@@ -134,7 +142,15 @@ def ending_of(pod: Mapping[str, Any]) -> Ending | None:
         finished_at=moment(terminated.get("finishedAt")) or 0.0,
         reason=_why_ended(pod, terminated),
         disrupted=is_disrupted(pod),
+        cause=_cause(pod, terminated),
     )
+
+
+def _cause(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> RunCause | None:
+    if terminated.get("reason") == _OUT_OF_MEMORY:
+        return RunCause.OUT_OF_MEMORY
+    went = is_disrupted(pod) or _status(pod).get("reason") in _NODE_WENT
+    return RunCause.EVICTED if went else None
 
 
 def _exit_code(terminated: Mapping[str, Any]) -> int | None:

@@ -41,6 +41,7 @@ class Machinery:
         self._command = list(command)
         self._root = root
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._verdicts: dict[str, tuple[str, str, str]] = {}
         self._told: dict[str, float] = {}
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -103,7 +104,11 @@ class Machinery:
             started = self.cluster.timestamp()
             self.cluster.update("jobs", name, lambda found: found["status"].update(startTime=started))
             return
-        verdict = self._verdict(job, pods)
+        # As FailureTarget and SuccessCriteriaMet do, the first verdict stands while pods are taken down.
+        uid = job["metadata"]["uid"]
+        verdict = self._verdicts.get(uid) or self._verdict(job, pods)
+        if verdict is not None:
+            self._verdicts[uid] = verdict
         if verdict is None:
             self._let_go(pods)
             self._replace(job, pods)
@@ -216,6 +221,7 @@ class Machinery:
         }
         directory = self._root / name
         directory.mkdir()
+        environment |= dict.fromkeys(("TEMPER_SCRATCH", "TMPDIR", "HOME"), str(directory))
         with (self._root / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 [*self._command, *container["args"]],
