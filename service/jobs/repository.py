@@ -12,7 +12,13 @@ from service.tables import JobRow
 from service.work.repository import WorkRepository
 from service.work.repository import insert_once
 
-JOBS: Final = WorkRepository(rows=JobRow, events=JobEventRow, requests=JobRequestRow, event_prefix="ftevent")
+JOBS: Final = WorkRepository(
+    rows=JobRow,
+    events=JobEventRow,
+    requests=JobRequestRow,
+    event_prefix="ftevent",
+    outline=("pause_requested",),
+)
 
 
 def get(session: Session, job_id: str) -> JobRow | None:

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from service.tables import JobCheckpointRow
 from service.tables import JobEventRow
 from service.tables import JobRow
+from service.work.progress import numbers_of
+from service.work.progress import waiting_of
 
 ORGANIZATION = "temper"
 Status = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
@@ -98,7 +100,8 @@ def _hardening(row: JobRow) -> dict[str, Any]:
     return {
         "phase": row.phase,
         "attempt": row.attempt,
-        "progress": row.progress or {},
+        "progress": numbers_of(row.progress),
+        "waiting": waiting_of(row.progress),
         "models": outcome.get("models", {}),
         "verdict": outcome.get("verdict"),
         "reasons": outcome.get("reasons", []),

@@ -20,11 +20,11 @@ from service.jobs.specification import make_spec
 from service.jobs.verification import VerifiedResult
 from service.jobs.verification import verify_result
 from service.reconcile import ingest
-from service.reconcile.ingest import Heard
 from service.reconcile.kind import WorkKind
-from service.reconcile.tick import DesiredWork
-from service.reconcile.tick import Limits
-from service.reconcile.tick import Wanted
+from service.reconcile.listener import Heard
+from service.reconcile.observation import DesiredWork
+from service.reconcile.observation import Limits
+from service.reconcile.observation import Wanted
 from service.tables import BaseModelRow
 from service.tables import FileRow
 from service.tables import JobEventRow
@@ -56,6 +56,7 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
         return DesiredWork(
             id=row.id,
             status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
+            phase=row.phase,
             wanted=Wanted.PAUSE if row.pause_requested else Wanted.RUN,
             paused=row.phase == "paused",
             attempt=row.attempt,
@@ -102,9 +103,9 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
         """As :func:`service.jobs.publication.publish`."""
         publish(session, row, cast(VerifiedResult, verified), now=now)
 
-    def progress(self, row: JobRow, heard: Heard) -> dict[str, Any]:
+    def progress(self, before: dict[str, Any], heard: Heard) -> dict[str, Any]:
         """The newest numbers of each arm."""
-        return ingest.progress_of(row.progress, heard)
+        return ingest.progress_of(before, heard)
 
     def keep(self, session: Session, row: JobRow, heard: Heard, *, now: float) -> None:
         """Checkpoints."""

@@ -11,9 +11,9 @@ from deploy.contract.document import Document
 from deploy.contract.resources import ANY_RESOURCES
 from deploy.contract.resources import Resources
 from deploy.launch.protocol import RunKind
-from service.reconcile.ingest import Heard
-from service.reconcile.tick import DesiredWork
-from service.reconcile.tick import Limits
+from service.reconcile.listener import Heard
+from service.reconcile.observation import DesiredWork
+from service.reconcile.observation import Limits
 from service.work.repository import EventRow
 from service.work.repository import RequestRow
 from service.work.repository import Row
@@ -32,9 +32,12 @@ class WorkKind(ABC, Generic[Row, EventRow, RequestRow]):
     validated: str
     """What its history says when its inputs are found good."""
 
+    stall_s: float | None = None
+    """A run that goes on and tells nothing for so long is stopped; None lets it be silent."""
+
     @abstractmethod
     def desired(self, row: Row) -> DesiredWork:
-        """A row, as far as decisions need it."""
+        """A row, as far as decisions need it; its outline is enough."""
 
     @abstractmethod
     def check_inputs(self, row: Row) -> object:
@@ -75,8 +78,8 @@ class WorkKind(ABC, Generic[Row, EventRow, RequestRow]):
         """End the row with success, unless it is over already, and show what :meth:`verify` found."""
 
     @abstractmethod
-    def progress(self, row: Row, heard: Heard) -> dict[str, Any]:
-        """What the row shows of its progress, after what was heard."""
+    def progress(self, before: dict[str, Any], heard: Heard) -> dict[str, Any]:
+        """The numbers that a row shows of its progress, after what was heard."""
 
     def keep(self, session: Session, row: Row, heard: Heard, *, now: float) -> None:
         """Keep what events say beside their own words."""

@@ -20,13 +20,17 @@ from service.context import Context
 from service.reconcile.background import TRANSIENT
 from service.reconcile.background import Background
 from service.reconcile.endpoint_ticks import EndpointTicks
+from service.reconcile.errands import Errands
 from service.reconcile.instruments import Instruments
 from service.reconcile.job_kind import JobKind
 from service.reconcile.scan_kind import ScanKind
+from service.reconcile.work_ticks import Tools
 from service.reconcile.work_ticks import WorkTicks
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_AGE_S: Final = 60.0
+EAGER_S: Final = 0.01
+"""Before the next tick, when this one has found what to decide on: nobody waits a whole interval for it."""
 
 
 class Reconciler:
@@ -38,6 +42,8 @@ class Reconciler:
         backend: serves models.
         validate: checks a dataset; the real one starts a child process.
     """
+
+    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -52,9 +58,17 @@ class Reconciler:
         self._backend = backend
         self._background = Background()
         self._instruments = Instruments(context.metrics.registry)
-        tools = (context, launcher, self._background)
-        self._jobs = WorkTicks(*tools, JobKind(context, validate=validate), self._instruments)
-        self._scans = WorkTicks(*tools, ScanKind(context, validate=validate), self._instruments)
+        self._errands = Errands()
+        tools = Tools(
+            context=context,
+            launcher=launcher,
+            background=self._background,
+            errands=self._errands,
+            instruments=self._instruments,
+            leads=self._leads,
+        )
+        self._jobs = WorkTicks(tools, JobKind(context, validate=validate))
+        self._scans = WorkTicks(tools, ScanKind(context, validate=validate))
         self._endpoints = EndpointTicks(context, backend, self._background, self._instruments)
 
     def tick(self) -> int:
@@ -64,18 +78,32 @@ class Reconciler:
 
     def close(self) -> None:
         """Stop local runs and servers, and finish background work."""
+        self._errands.close()
         self._launcher.close()
         self._backend.close()
         self._background.close()
 
+    def settle(self) -> None:
+        """Wait for everything that was begun in other threads."""
+        self._errands.wait()
+        self._background.wait()
+
+    def _leads(self) -> bool:
+        """Asked right before anything is done that no row's version guards."""
+        return self._stop is None or not self._stop.is_set()
+
     def _tick_work(self) -> int:
+        observed_at = self._launcher.observed_at  # before the runs, which are at least as new
         runs = dict(self._launcher.observe())  # before the rows: see tick()
         scans = {name: run for name, run in runs.items() if layout.is_scan(name)}
         jobs = {name: run for name, run in runs.items() if name not in scans}
-        return self._jobs.tick(jobs) + self._scans.tick(scans)
+        return self._jobs.tick(jobs, observed_at=observed_at) + self._scans.tick(
+            scans, observed_at=observed_at
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. The supervisor: nothing that a tick raises ends the thread."""
+        self._stop = stop
         heartbeat = self._context.heartbeats.register("reconciler", max_age_s=HEARTBEAT_AGE_S)
         while not stop.is_set():
             started = time.monotonic()
@@ -88,7 +116,12 @@ class Reconciler:
             except Exception:  # the reconciler's supervisor
                 self._instruments.failures.labels("tick").inc()
                 logger.exception("tick failed")
-            stop.wait(max(0.0, self._context.settings.reconcile_interval_s - (time.monotonic() - started)))
+            stop.wait(self._pause_s(time.monotonic() - started))
+
+    def _pause_s(self, took_s: float) -> float:
+        if self._jobs.eager or self._scans.eager:
+            return EAGER_S
+        return max(0.0, self._context.settings.reconcile_interval_s - took_s)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from deploy.contract.scan import ScanSpec
 from deploy.contract.spec import DatasetRef
 from service.context import Context
 from service.reconcile import ingest
-from service.reconcile.ingest import Heard
 from service.reconcile.kind import WorkKind
-from service.reconcile.tick import DesiredWork
-from service.reconcile.tick import Limits
+from service.reconcile.listener import Heard
+from service.reconcile.observation import DesiredWork
+from service.reconcile.observation import Limits
 from service.scans.publication import copy_scan_files
 from service.scans.publication import publish_scan
 from service.scans.repository import SCANS
@@ -52,6 +52,7 @@ class ScanKind(WorkKind[ScanRow, ScanEventRow, ScanRequestRow]):
         return DesiredWork(
             id=row.id,
             status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
+            phase=row.phase,
             attempt=row.attempt,
             next_attempt_at=row.next_attempt_at,
             failures=row.failures,
@@ -93,6 +94,6 @@ class ScanKind(WorkKind[ScanRow, ScanEventRow, ScanRequestRow]):
         """As :func:`service.scans.publication.publish_scan`."""
         publish_scan(session, row, cast(VerifiedScan, verified), now=now)
 
-    def progress(self, row: ScanRow, heard: Heard) -> dict[str, Any]:
+    def progress(self, before: dict[str, Any], heard: Heard) -> dict[str, Any]:
         """Steps done, steps in all, what is happening."""
-        return ingest.steps_of(row.progress, heard)
+        return ingest.steps_of(before, heard)

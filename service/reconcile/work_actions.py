@@ -1,27 +1,48 @@
-"""Carries out what :mod:`service.reconcile.tick` decides. Every method may be called again after a crash."""
+"""Carries out what :mod:`service.reconcile.tick` decides. Every method may be called again after a crash.
 
+What only changes a row is done by the reconciler's own thread. What asks the store or the launcher is an errand,
+done in a thread of its own: it reads its row anew, does nothing when the row is not the one that was decided on, and
+returns what is left for the reconciler's thread to do.
+"""
+
+import logging
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from typing import Final
 from typing import Generic
 
 from deploy.contract import layout
+from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
 from deploy.launch.protocol import Launch
 from deploy.launch.protocol import Launcher
 from deploy.store.opening import object_uri
+from deploy.store.protocol import ObjectMissing
 from service.context import Context
-from service.reconcile import tick as decisions
+from service.reconcile import actions as decisions
+from service.reconcile import listener
 from service.reconcile.background import Background
+from service.reconcile.errands import Continuation
 from service.reconcile.kind import WorkKind
+from service.reconcile.observation import LAUNCHING
+from service.reconcile.observation import Checked
+from service.reconcile.observation import Problem
+from service.reconcile.observation import Told
+from service.reconcile.recollection import Recollection
 from service.work import history
 from service.work.inputs import BadInputs
+from service.work.progress import waiting_of
+from service.work.progress import with_waiting
 from service.work.repository import EventRow
 from service.work.repository import RequestRow
 from service.work.repository import Row
 from service.work.stored import BadResult
 
+logger = logging.getLogger(__name__)
 LOG_LINES: Final = 5000
+STOP_GRACE_S: Final = 10.0
 
 
 class WorkActions(Generic[Row, EventRow, RequestRow]):
@@ -33,38 +54,27 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
         launcher: Launcher,
         background: Background,
         kind: WorkKind[Row, EventRow, RequestRow],
+        memory: Recollection,
     ) -> None:
         self._context = context
         self._launcher = launcher
         self._background = background
         self._kind = kind
-        self.stopping: set[str] = set()
+        self._memory = memory
 
-    def apply(self, action: decisions.Action, rows: dict[str, Row]) -> None:
-        """Do one thing. ``rows`` are those that the decision was based on."""
-        match action:
-            case decisions.StopRun(name=name, grace_s=grace_s):
-                self._launcher.stop(name, grace_s=grace_s)
-                self.stopping.add(name)
-            case decisions.RemoveRun(name=name):
-                self._remove(name)
-            case _:
-                self._change(action, rows[action.job_id])
-
-    def _change(self, action: Any, row: Row) -> None:
+    def change(self, action: decisions.Change, row: Row) -> None:
+        """Change a row, which is as it was when this was decided."""
         match action:
             case decisions.ValidateInputs():
-                self._begin_validation(row)
+                self._background.submit(("validate", row.id), partial(self._check_inputs, row))
             case decisions.Enqueue():
                 self._enqueue(row)
-            case decisions.PrepareAttempt(attempt=attempt):
-                self._prepare(row, attempt)
-            case decisions.LaunchAttempt(attempt=attempt):
-                self._launch(row, attempt)
+            case decisions.ShowWaiting():
+                self._show_waiting(row, action)
             case decisions.MarkRunning():
-                self._write(row, self._kind.started, status="running", phase="preparing")
+                self._mark_running(row)
             case decisions.VerifyResult():
-                self._begin_verification(row)
+                self._background.submit(("verify", row.id), partial(self._check_result, row.id))
             case decisions.Succeed():
                 self._succeed(row)
             case decisions.Fail(problem=problem):
@@ -73,6 +83,33 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
                 self._retry(row, action)
             case decisions.SetPaused():
                 self._write(row, "The job is paused.", status="queued", phase="paused", next_attempt_at=None)
+
+    def start(self, action: decisions.Start, read: Callable[[], Row | None]) -> Continuation | None:
+        """Prepare, launch or adopt an attempt, in any thread.
+
+        Args:
+            action: what was decided.
+            read: the row that was decided on, or None when it has changed since.
+        """
+        row = read()
+        if row is None:
+            return None
+        match action:
+            case decisions.PrepareAttempt(attempt=attempt):
+                self._prepare(row, attempt)
+                return None
+            case decisions.LaunchAttempt(attempt=attempt):
+                return self._launch(row, attempt)
+            case decisions.AdoptAttempt(attempt=attempt):
+                return self._adopt(row, attempt)
+
+    def clear(self, action: decisions.Clear) -> Continuation:
+        """Stop or remove a run, in any thread."""
+        match action:
+            case decisions.StopRun():
+                return self._stop(action)
+            case decisions.RemoveRun(name=name):
+                return self._remove(name)
 
     def _write(self, row: Row, said: str | None, *, level: history.Level = "info", **values: Any) -> bool:
         with self._context.database.writing() as session:
@@ -84,16 +121,12 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
 
     # ---- inputs -----------------------------------------------------------------------------
 
-    def validation(self, work_id: str) -> decisions.Checked | None:
+    def validation(self, work_id: str) -> Checked | None:
         """The outcome of a validation that has ended."""
         outcome = self._background.outcome(("validate", work_id))
         if isinstance(outcome, BadInputs):
-            problem = decisions.Problem(code=outcome.code, message=outcome.message, param=outcome.param)
-            return decisions.Checked(problem=problem)
-        return None if outcome is None else decisions.Checked()
-
-    def _begin_validation(self, row: Row) -> None:
-        self._background.submit(("validate", row.id), partial(self._check_inputs, row))
+            return Checked(problem=Problem(code=outcome.code, message=outcome.message, param=outcome.param))
+        return None if outcome is None else Checked()
 
     def _check_inputs(self, row: Row) -> object:
         try:
@@ -127,20 +160,15 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
             row, None, attempt=attempt, spec_sha256=sha256_hex(data), next_attempt_at=None, launched_at=None
         )
 
-    def _launch(self, row: Row, attempt: int) -> None:
-        now = int(self._context.clock.now())
+    def _launch(self, row: Row, attempt: int) -> Continuation | None:
         if row.spec_sha256 is None:
             raise ValueError(f"{row.id} has no spec for attempt {attempt}")
-        begun: dict[str, Any] = {
-            "launched_at": now,
-            "started_at": row.started_at or now,
-            "phase": "launching",
-        }
-        if row.launched_at is None and not self._write(row, None, **begun):
-            return
+        if row.launched_at is None and not self._write(row, None, **self._launching(row)):
+            return None
+        name = layout.job_name(row.id, attempt)
         self._launcher.launch(
             Launch(
-                name=layout.job_name(row.id, attempt),
+                name=name,
                 spec_uri=object_uri(self._context.store, layout.spec_key(row.id, attempt)),
                 spec_sha256=row.spec_sha256,
                 deadline_s=int(self._kind.limits.deadline_s),
@@ -148,6 +176,60 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
                 resources=self._kind.resources(row),
                 queue=self._kind.queue(row),
             )
+        )
+        launched = time.monotonic()
+        return lambda: self._memory.launched.update({name: launched})
+
+    def _launching(self, row: Row) -> dict[str, Any]:
+        now = int(self._context.clock.now())
+        return {"launched_at": now, "started_at": row.started_at or now, "phase": LAUNCHING}
+
+    def _adopt(self, row: Row, attempt: int) -> Continuation | None:
+        name = layout.job_name(row.id, attempt)
+        sha256 = self._spec_of_ours(row, attempt)
+        if sha256 is None:
+            logger.warning("%s has a spec that is not its job's and is stopped", name)
+            return self._stop(decisions.StopRun(name=name, grace_s=STOP_GRACE_S))
+        said = f"Attempt {attempt} was found going on and taken over."
+        self._write(
+            row,
+            said,
+            level="warn",
+            attempt=attempt,
+            spec_sha256=sha256,
+            next_attempt_at=None,
+            **self._launching(row),
+        )
+        return None
+
+    def _spec_of_ours(self, row: Row, attempt: int) -> str | None:
+        """SHA-256 of an attempt's stored spec; None unless it says what this row's would."""
+        try:
+            data = self._context.store.get(layout.spec_key(row.id, attempt))
+            written = self._kind.spec.from_bytes(data)
+        except (ObjectMissing, DocumentError):
+            return None
+        return sha256_hex(data) if written == self._kind.make_spec(row, attempt) else None
+
+    def _show_waiting(self, row: Row, action: decisions.ShowWaiting) -> None:
+        phase = "queued" if action.queued else "pending"
+        if row.phase != phase or waiting_of(row.progress) != action.reason:
+            said = None if action.reason is None else f"The run waits: {action.reason}."
+            progress = with_waiting(row.progress, action.reason)
+            if not self._write(row, said, phase=phase, progress=progress):
+                return
+        now = self._context.clock.now()
+        self._memory.told[row.id] = Told(reason=action.reason, queued=action.queued, at=now)
+
+    def _mark_running(self, row: Row) -> None:
+        said = self._kind.started if row.status == "queued" else f"Attempt {row.attempt} started"
+        self._write(
+            row,
+            said,
+            status="running",
+            phase="preparing",
+            launched_at=int(self._context.clock.now()),
+            progress=with_waiting(row.progress, None),
         )
 
     def _retry(self, row: Row, action: decisions.Retry) -> None:
@@ -161,37 +243,40 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
             estimated_finish=None,
         )
 
-    def _remove(self, name: str) -> None:
+    # ---- runs -------------------------------------------------------------------------------
+
+    def _stop(self, action: decisions.StopRun) -> Continuation:
+        if action.orphan:
+            logger.warning("%s belongs to no job of this database and is stopped", action.name)
+        self._launcher.stop(action.name, grace_s=action.grace_s)
+        return lambda: self._memory.stopping.add(action.name)
+
+    def _remove(self, name: str) -> Continuation:
         identity = layout.job_of_name(name)
         if identity is not None:
             self._keep_log(name, *identity)
         self._launcher.remove(name)
-        self.stopping.discard(name)
+        return lambda: self._memory.stopping.discard(name)
 
     def _keep_log(self, name: str, work_id: str, attempt: int) -> None:
         tail = self._launcher.log_tail(name, lines=LOG_LINES)
         if not tail:
             return
         store = self._context.store
-        prefix = layout.attempt_prefix(work_id, attempt)
-        below = (info.key.removeprefix(prefix).partition("/") for info in store.list(prefix))
-        pods = [pod for pod, slash, _ in below if slash]
+        pods = listener.pods(store, work_id, attempt)
         key = layout.log_key(work_id, attempt, pods[-1] if pods else "no-pod")
         if store.info(key) is None:
             store.put(key, tail.encode("utf-8", errors="replace"))
 
     # ---- the end ----------------------------------------------------------------------------
 
-    def verification(self, work_id: str) -> decisions.Checked | None:
+    def verification(self, work_id: str) -> Checked | None:
         """The outcome of a verification that has ended."""
         outcome = self._background.outcome(("verify", work_id))
         if isinstance(outcome, BadResult):
             message = f"The {self._kind.run_kind}'s result cannot be trusted: {outcome}."
-            return decisions.Checked(problem=decisions.Problem(code="bad_result", message=message))
-        return None if outcome is None else decisions.Checked()
-
-    def _begin_verification(self, row: Row) -> None:
-        self._background.submit(("verify", row.id), partial(self._check_result, row.id))
+            return Checked(problem=Problem(code="bad_result", message=message))
+        return None if outcome is None else Checked()
 
     def _check_result(self, work_id: str) -> object:
         try:
@@ -204,7 +289,7 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
         with self._context.database.writing() as session:
             self._kind.publish(session, row, verified, now=self._context.clock.now())
 
-    def _fail(self, row: Row, problem: decisions.Problem) -> None:
+    def _fail(self, row: Row, problem: Problem) -> None:
         self._write(
             row,
             problem.message,

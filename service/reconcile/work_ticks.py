@@ -1,122 +1,334 @@
-"""One tick of one kind of work: looks at rows, store and runs, lets :mod:`service.reconcile.tick` decide, acts."""
+"""One tick of one kind of work: looks at rows, runs and store, lets :mod:`service.reconcile.tick` decide, acts.
 
+What a tick costs grows with what has changed, not with what there is. Runs come from the launcher's memory. The
+store is asked for a result when a run has ended; of what goes on, a few are listened to, those first whose last turn
+is the longest ago: each time where there are few, every so many ticks where there are a thousand. Of the rows only
+small columns are read, whole rows only of what is acted on.
+"""
+
+import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from typing import Generic
+from typing import TypeVar
 
 from deploy.contract import layout
-from deploy.contract.result import JobFailure
 from deploy.launch.protocol import Launcher
 from deploy.launch.protocol import Run
+from deploy.launch.protocol import RunPhase
 from service.context import Context
+from service.reconcile import actions as decisions
 from service.reconcile import ingest
-from service.reconcile import tick as decisions
-from service.reconcile.background import TRANSIENT
+from service.reconcile import listener
 from service.reconcile.background import Background
-from service.reconcile.ingest import Heard
-from service.reconcile.ingest import Listener
+from service.reconcile.errands import Continuation
+from service.reconcile.errands import Errand
+from service.reconcile.errands import Errands
 from service.reconcile.instruments import Instruments
 from service.reconcile.kind import WorkKind
+from service.reconcile.listener import Heard
+from service.reconcile.observation import TERMINAL
+from service.reconcile.observation import Checked
+from service.reconcile.observation import Looked
+from service.reconcile.observation import Observed
+from service.reconcile.observation import Wanted
+from service.reconcile.recollection import Look
+from service.reconcile.recollection import Recollection
+from service.reconcile.tick import tick
 from service.reconcile.work_actions import WorkActions
+from service.work.progress import heard_of
+from service.work.progress import numbers_of
+from service.work.progress import with_heard
 from service.work.repository import EventRow
 from service.work.repository import RequestRow
 from service.work.repository import Row
 
+T = TypeVar("T")
 STATUSES: Final = ("validating_files", "queued", "running")
+LISTENED_AT_ONCE: Final = 32
+"""Of a thousand jobs, each is heard about twice a minute."""
+LISTEN_S: Final = 0.3
+"""So long a tick waits for what is told; what comes later is kept by the next one."""
+ACT_S: Final = 0.5
+"""So long a tick acts; what is left is decided anew by the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the ticks of all kinds of work share."""
+
+    context: Context
+    launcher: Launcher
+    background: Background
+    """For long checks."""
+    errands: Errands
+    """For short questions to store and launcher."""
+    instruments: Instruments
+    leads: Callable[[], bool]
+    """Whether this process may still act on what no row's version guards."""
 
 
 class WorkTicks(Generic[Row, EventRow, RequestRow]):
     """Brings the rows of one kind where they are wanted."""
 
-    def __init__(
-        self,
-        context: Context,
-        launcher: Launcher,
-        background: Background,
-        kind: WorkKind[Row, EventRow, RequestRow],
-        instruments: Instruments,
-    ) -> None:
-        self._context = context
+    def __init__(self, tools: Tools, kind: WorkKind[Row, EventRow, RequestRow]) -> None:
+        self._context = tools.context
+        self._errands = tools.errands
+        self._instruments = tools.instruments
+        self._leads = tools.leads
         self._kind = kind
-        self._instruments = instruments
-        self._actions = WorkActions(context, launcher, background, kind)
-        self._listener = Listener(context.store)
+        self._memory = Recollection()
+        self._actions = WorkActions(tools.context, tools.launcher, tools.background, kind, self._memory)
         self._known: set[str] = set()
+        self._begun = 0
+        self.eager = False
+        """Whether something was found that the next tick should not be kept waiting for."""
 
-    def tick(self, runs: Mapping[str, Run]) -> int:
-        """Look and act once. ``runs`` are those of this kind, observed before. Returns how many actions there were."""
-        with self._context.database.reading() as session:
-            rows = {row.id: row for row in self._kind.repository.unfinished(session)}
+    def tick(self, runs: Mapping[str, Run], *, observed_at: float) -> int:
+        """Look and act once. Returns how many actions there were to take.
+
+        Args:
+            runs: those of this kind, observed before.
+            observed_at: monotonic seconds of the moment that they show.
+        """
+        self.eager = False
+        rows = self._read_rows(runs)
         self._count(rows)
-        failures = self._listen(rows, runs)
-        self._actions.stopping &= set(runs)
-        observed = decisions.Observed(
-            runs=runs,
-            results=frozenset(work_id for work_id in rows if self._has_result(work_id)),
-            failures=failures,
-            inputs=_known_outcomes(rows, self._actions.validation),
-            outputs=_known_outcomes(rows, self._actions.verification),
-            stopping=frozenset(self._actions.stopping),
-        )
-        desired = [self._kind.desired(row) for row in rows.values()]
+        self._memory.keep_only(self._known, runs, observed_at=observed_at)
+        self._listen(rows, runs)
         now = self._context.clock.now()
-        actions = decisions.tick(desired, observed, now, limits=self._kind.limits)
-        for action in actions:
-            with self._instruments.guard(type(action).__name__):
-                self._actions.apply(action, rows)
+        observed = self._observe(rows, runs, now)
+        desired = [self._kind.desired(row) for row in rows.values()]
+        actions = tick(desired, observed, now, limits=self._kind.limits)
+        self._act(actions, rows, runs)
         return len(actions)
 
-    def _has_result(self, work_id: str) -> bool:
-        return self._context.store.info(layout.result_key(work_id)) is not None
+    # ---- looking ----------------------------------------------------------------------------
+
+    def _read_rows(self, runs: Mapping[str, Run]) -> dict[str, Row]:
+        """Outlines of what is not over, and of what is over and still has a run."""
+        repository = self._kind.repository
+        with self._context.database.reading() as session:
+            rows = {row.id: row for row in repository.outlines_of_unfinished(session)}
+            owners = {identity[0] for name in runs if (identity := layout.job_of_name(name)) is not None}
+            rows |= {row.id: row for row in repository.outlines(session, owners - rows.keys())}
+        return rows
 
     def _count(self, rows: Mapping[str, Row]) -> None:
         gauge = self._instruments.work[self._kind.run_kind]
         for status in STATUSES:
             gauge.labels(status).set(sum(row.status == status for row in rows.values()))
-        for work_id in self._known - set(rows):
-            self._listener.forget(work_id)
+        known = {row.id for row in rows.values() if row.status not in TERMINAL}
+        for work_id in self._known - known:
             self._actions.forget(work_id)
-        self._known = set(rows)
+        self._known = known
 
-    def _listen(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> dict[str, JobFailure]:
-        failures: dict[str, JobFailure] = {}
-        for row in rows.values():
-            if row.attempt == 0:
-                continue
-            name = layout.job_name(row.id, row.attempt)
-            heard = self._listener.listen(row.id, row.attempt)
-            if heard.failure is not None:
-                failures[name] = heard.failure
-            if heard.malformed:
-                self._instruments.failures.labels("malformed_event").inc(heard.malformed)
-            run = runs.get(name)
-            self._keep(row, heard, going_on=run is not None and not decisions.is_over(run))
-        return failures
+    def _observe(self, rows: Mapping[str, Row], runs: Mapping[str, Run], now: float) -> Observed:
+        memory = self._memory
+        looked: dict[str, Looked] = {}
+        gone: set[str] = set()
+        for work_id in self._known:
+            row = rows[work_id]
+            run = _newest_run(row, runs)
+            found = memory.looked(work_id, version=row.version, phase=run.phase if run else None, now=now)
+            if found is not None:
+                looked[work_id] = found
+            if run is not None or not row.attempt or not self._kind.desired(row).seen:
+                memory.missing.pop(work_id, None)
+            elif memory.note_missing(work_id, now):
+                gone.add(layout.job_name(work_id, row.attempt))
+            if run is not None and run.phase is RunPhase.RUNNING:
+                memory.note_running(run.name, now, stall_s=self._kind.stall_s)
+        return Observed(
+            runs=runs,
+            unseen=frozenset(memory.launched),
+            gone=frozenset(gone),
+            looked=looked,
+            inputs=_known_outcomes(self._known, self._actions.validation),
+            outputs=_known_outcomes(self._known, self._actions.verification),
+            stopping=frozenset(memory.stopping),
+            stalled=frozenset(memory.stalled),
+            told=dict(memory.told),
+        )
 
-    def _keep(self, row: Row, heard: Heard, *, going_on: bool) -> None:
-        if not heard.events:
-            return
+    # ---- listening --------------------------------------------------------------------------
+
+    def _listen(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> None:
+        until = time.monotonic() + LISTEN_S
+        for work_id in self._memory.waited_longest(self._going_on(rows, runs), LISTENED_AT_ONCE):
+            attempt = rows[work_id].attempt
+            find_pods = self._memory.take_turn(work_id)
+            errand = partial(self._hear, work_id, attempt, find_pods=find_pods)
+            if not self._begin(work_id, "Listen", errand, until=until):
+                break
+        self._errands.finish(until=until)
+
+    def _going_on(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> list[str]:
+        found = []
+        for work_id in self._known:
+            run = _newest_run(rows[work_id], runs)
+            running = run is not None and run.phase is RunPhase.RUNNING
+            if running and self._kind.desired(rows[work_id]).began and not self._errands.busy(work_id):
+                found.append(work_id)
+        return found
+
+    def _hear(self, work_id: str, attempt: int, *, find_pods: bool) -> Continuation | None:
+        row = self._whole(work_id, attempt=attempt)
+        if row is None:
+            return None
+        upto = heard_of(row.progress, attempt)
+        heard = listener.listen(self._context.store, work_id, attempt, upto, find_pods=find_pods)
+
+        def keep() -> None:
+            self._keep(row, heard, going_on=True)
+
+        return keep
+
+    def _keep(self, row: Row, heard: Heard, *, going_on: bool) -> bool:
+        """Write down what was heard. Returns whether that could be done."""
         now = self._context.clock.now()
-        values: dict[str, object] = {"progress": self._kind.progress(row, heard)}
+        if going_on:
+            name = layout.job_name(row.id, heard.attempt)
+            self._memory.note_heard(name, now, news=bool(heard.events))
+        if heard.malformed:
+            self._instruments.failures.labels("malformed_event").inc(heard.malformed)
+        if heard.upto == heard_of(row.progress, heard.attempt):
+            return True
+        numbers = self._kind.progress(numbers_of(row.progress), heard)
+        values: dict[str, object] = {"progress": with_heard(numbers, heard.attempt, heard.upto)}
         left_s = ingest.eta_s(heard)
         if left_s is not None:
             values["estimated_finish"] = int(now + left_s)
-        if going_on and self._kind.desired(row).wanted is decisions.Wanted.RUN:
+        if heard.events and going_on and self._kind.desired(row).wanted is Wanted.RUN:
             values["phase"] = heard.events[-1][1].phase
         repository = self._kind.repository
-        try:
+        kept = False
+        with self._instruments.guard("KeepEvents"):
             with self._context.database.writing() as session:
-                ingest.keep_events(session, repository, row.id, row.attempt, heard, now=now)
+                ingest.keep_events(session, repository, row.id, heard, now=now)
                 self._kind.keep(session, row, heard, now=now)
-                repository.show_progress(session, row.id, row.attempt, **values)
-        except TRANSIENT:
-            self._listener.again(row.id, row.attempt)
-            raise
+                repository.show_progress(session, row.id, heard.attempt, **values)
+            kept = True
+        return kept
+
+    # ---- acting -----------------------------------------------------------------------------
+
+    def _act(
+        self, actions: Iterable[decisions.Action], rows: Mapping[str, Row], runs: Mapping[str, Run]
+    ) -> None:
+        until = time.monotonic() + ACT_S
+        errands: list[decisions.Errand] = []
+        changes: list[decisions.Change] = []
+        for action in actions:
+            if isinstance(action, decisions.Errand):
+                errands.append(action)
+            else:
+                changes.append(action)
+        # Where one tick leaves off, the next one begins: what always fails must not keep others from their turn.
+        for action in _from(errands, self._begun):
+            if not self._run(action, rows, runs, until=until):
+                break
+            self._begun += 1
+        for action in _from(changes, self._begun):
+            if time.monotonic() >= until:
+                break
+            self._change(action, rows)
+            self._begun += 1
+        self._errands.finish(until=until)
+
+    def _change(self, action: decisions.Change, rows: Mapping[str, Row]) -> None:
+        with self._instruments.guard(type(action).__name__):
+            row = self._whole(action.job_id, version=rows[action.job_id].version)
+            if row is not None:
+                self._actions.change(action, row)
+
+    def _run(
+        self,
+        action: decisions.Errand,
+        rows: Mapping[str, Row],
+        runs: Mapping[str, Run],
+        *,
+        until: float,
+    ) -> bool:
+        """Begin an errand. Returns False when there is no place for any."""
+        errand: Errand
+        match action:
+            case decisions.StopRun(name=name) | decisions.RemoveRun(name=name):
+                key = name
+                errand = partial(self._actions.clear, action)
+            case decisions.LookInStore(job_id=key, attempt=attempt):
+                errand = partial(self._look, rows[key], attempt, _newest_run(rows[key], runs))
+            case _:
+                key = action.job_id
+                read = partial(self._whole, key, version=rows[key].version)
+                errand = partial(self._actions.start, action, read)
+        return self._errands.busy(key) or self._begin(key, type(action).__name__, errand, until=until)
+
+    def _begin(self, key: str, what: str, errand: Errand, *, until: float) -> bool:
+        def guarded() -> Continuation | None:
+            if not self._leads():
+                return None
+            left = None
+            with self._instruments.guard(what):
+                left = errand()
+            return left
+
+        return self._errands.begin(key, guarded, until=until)
+
+    def _look(self, row: Row, attempt: int, run: Run | None) -> Continuation | None:
+        store = self._context.store
+        result = store.info(layout.result_key(row.id)) is not None
+        if attempt == 0:
+            return partial(self._note_look, row, run, Looked(result=result))
+        whole = self._whole(row.id, attempt=attempt)
+        if whole is None:
+            return None
+        upto = heard_of(whole.progress, attempt)
+        heard = listener.listen(store, row.id, attempt, upto, find_pods=True)
+        failures = () if result else listener.failures(store, row.id, attempt)
+        found = Looked(result=result, failures=failures)
+
+        def note() -> None:
+            # Not before its last word is kept: when the job is over nobody listens to it any more.
+            if self._keep(whole, heard, going_on=False) and not heard.full:
+                self._note_look(row, run, found)
+            self.eager = True
+
+        return note
+
+    def _note_look(self, row: Row, run: Run | None, found: Looked) -> None:
+        self._memory.looks[row.id] = Look(
+            found=found,
+            version=row.version,
+            phase=run.phase if run else None,
+            at=self._context.clock.now(),
+        )
+        self.eager = True
+
+    def _whole(self, work_id: str, *, version: int | None = None, attempt: int | None = None) -> Row | None:
+        """A whole row, unless it is over or not at this version or attempt any more."""
+        with self._context.database.reading() as session:
+            row = self._kind.repository.get(session, work_id)
+        if row is None or row.status in TERMINAL:
+            return None
+        same = version in {None, row.version} and attempt in {None, row.attempt}
+        return row if same else None
 
 
-def _known_outcomes(
-    rows: Mapping[str, object], look: Callable[[str], decisions.Checked | None]
-) -> dict[str, decisions.Checked]:
-    outcomes = ((work_id, look(work_id)) for work_id in rows)
+def _newest_run(row: Row, runs: Mapping[str, Run]) -> Run | None:
+    return runs.get(layout.job_name(row.id, row.attempt)) if row.attempt else None
+
+
+def _from(actions: list[T], start: int) -> list[T]:
+    """The same, beginning somewhere else."""
+    cut = start % len(actions) if actions else 0
+    return actions[cut:] + actions[:cut]
+
+
+def _known_outcomes(work: Iterable[str], look: Callable[[str], Checked | None]) -> dict[str, Checked]:
+    outcomes = ((work_id, look(work_id)) for work_id in work)
     return {work_id: checked for work_id, checked in outcomes if checked is not None}

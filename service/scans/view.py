@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from deploy.contract.report import SuspiciousRow
 from service.tables import ScanEventRow
 from service.tables import ScanRow
+from service.work.progress import numbers_of
+from service.work.progress import waiting_of
 
 
 class ScanCounts(BaseModel):
@@ -35,6 +37,8 @@ class ScanView(BaseModel):
     phase: str | None
     attempt: int
     progress: dict[str, Any]
+    waiting: str | None = None
+    """What its run waits for, in the words of whoever lets it wait."""
     counts: ScanCounts | None
     error: dict[str, Any] | None
     result_files: list[str]
@@ -83,7 +87,8 @@ def view_scan(row: ScanRow) -> ScanView:
         status=row.status,
         phase=row.phase,
         attempt=row.attempt,
-        progress=row.progress or {},
+        progress=numbers_of(row.progress),
+        waiting=waiting_of(row.progress),
         counts=None if row.outcome is None else ScanCounts(**row.outcome),
         error=row.error,
         result_files=row.result_files,

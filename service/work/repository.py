@@ -1,5 +1,6 @@
 """Rows of work, of its events and of the requests that created it: every query that jobs and scans share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from typing import Final
@@ -15,6 +16,8 @@ from sqlalchemy import select
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm import load_only
+from sqlalchemy.sql.base import ExecutableOption
 
 from deploy.contract.document import sha256_hex
 from service.tables import Table
@@ -26,6 +29,18 @@ Row = TypeVar("Row", bound=Work)
 EventRow = TypeVar("EventRow", bound=WorkEvent)
 RequestRow = TypeVar("RequestRow", bound=WorkRequest)
 EVENT_SPACING_S: Final = 1e-6
+OUTLINE: Final = (
+    "id",
+    "status",
+    "phase",
+    "attempt",
+    "next_attempt_at",
+    "failures",
+    "launched_at",
+    "version",
+)
+IDS_AT_ONCE: Final = 500
+"""Fewer than any database's limit on parameters."""
 TERMINAL: Final = ("succeeded", "failed", "cancelled")
 
 
@@ -47,6 +62,8 @@ class WorkRepository(Generic[Row, EventRow, RequestRow]):
     events: type[EventRow]
     requests: type[RequestRow]
     event_prefix: str
+    outline: tuple[str, ...] = ()
+    """Columns that decisions need beside those that all work has."""
 
     def get(self, session: Session, work_id: str) -> Row | None:
         """One row."""
@@ -69,10 +86,25 @@ class WorkRepository(Generic[Row, EventRow, RequestRow]):
             )
         return list(session.scalars(query.limit(limit)))
 
-    def unfinished(self, session: Session) -> list[Row]:
-        """What is not over, the oldest first."""
-        query = select(self.rows).where(self.rows.status.not_in(TERMINAL))
+    def outlines_of_unfinished(self, session: Session) -> list[Row]:
+        """What is not over, the oldest first; only the columns that decisions need can be read."""
+        query = select(self.rows).where(self.rows.status.not_in(TERMINAL)).options(self._outlined())
         return list(session.scalars(query.order_by(self.rows.created_at, self.rows.id)))
+
+    def outlines(self, session: Session, ids: Collection[str]) -> list[Row]:
+        """Likewise of these, over or not."""
+        found: list[Row] = []
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), IDS_AT_ONCE):
+            some = wanted[start : start + IDS_AT_ONCE]
+            found += session.scalars(
+                select(self.rows).where(self.rows.id.in_(some)).options(self._outlined())
+            )
+        return found
+
+    def _outlined(self) -> ExecutableOption:
+        columns = (getattr(self.rows, name) for name in (*OUTLINE, *self.outline))
+        return load_only(*columns, raiseload=True)
 
     def change(self, session: Session, row: Row, **values: Any) -> bool:
         """Compare-and-set: change a row that is as it was read and not over. Returns whether it was."""

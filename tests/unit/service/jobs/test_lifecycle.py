@@ -147,7 +147,7 @@ def test_a_store_that_is_away_fails_no_job(world: Any, monkeypatch: pytest.Monke
         patch.setattr(type(world.context.store), "fetch_file", away)
         for _ in range(3):
             world.reconciler.tick()
-            world.reconciler._background.wait()
+            world.reconciler.settle()
         assert world.job(job)["status"] == "validating_files"
     assert world.finish(job)["status"] == "succeeded"
 

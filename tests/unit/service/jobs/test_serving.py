@@ -22,7 +22,7 @@ def become(world: Any, endpoint: str, phase: ServePhase, reason: str | None = No
 def rest(world: Any) -> None:
     for _ in range(6):
         world.reconciler.tick()
-        world.reconciler._background.wait()
+        world.reconciler.settle()
 
 
 def test_a_model_is_deployed_once_becomes_ready_and_is_removed(world: Any) -> None:

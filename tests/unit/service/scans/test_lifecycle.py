@@ -221,7 +221,7 @@ def test_cancel_is_final_in_every_phase(world: Any, phase: str) -> None:
     scan = world.create_scan()["id"]
     for _ in range({"validating": 0, "queued": 2, "running": 9, "committed": 9}[phase]):
         world.reconciler.tick()
-        world.reconciler._background.wait()
+        world.reconciler.settle()
     if phase == "committed":
         world.run_all()
     assert world.api.post(f"/v1/scans/{scan}/cancel").json()["status"] == "cancelled"
@@ -273,7 +273,7 @@ def test_a_store_that_is_away_fails_no_scan(world: Any, monkeypatch: pytest.Monk
         patch.setattr(type(world.context.store), "fetch_file", away)
         for _ in range(3):
             world.reconciler.tick()
-            world.reconciler._background.wait()
+            world.reconciler.settle()
         assert world.scan(scan)["status"] == "validating_files"
     assert world.finish_scan(scan)["status"] == "succeeded"
 
