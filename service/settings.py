@@ -18,6 +18,9 @@ from sqlalchemy.exc import ArgumentError
 from deploy.kubernetes.settings import ClusterSettings
 from deploy.kubernetes.settings import ClusterSettingsError
 from deploy.kubernetes.settings import read_cluster_settings
+from deploy.store.s3_settings import VARIABLES
+from deploy.store.s3_settings import S3Settings
+from deploy.store.s3_settings import S3SettingsError
 from service.environment import PREFIX
 from service.environment import Reader
 from service.environment import SettingsError
@@ -26,6 +29,8 @@ OF_THE_JOB: Final = frozenset(
     PREFIX + name for name in ("POD", "SCRATCH", "BROKER_URL", "BROKER_TOKEN_FILE", "BROKER_CA_FILE")
 )
 """Read by jobs; those that run as local processes inherit this environment."""
+OF_THE_STORE: Final = VARIABLES
+"""Read by the store itself, in the processes of jobs too."""
 MIN_API_KEY_CHARS: Final = 16
 Role = Literal["embedded", "api", "reconcile", "broker", "migrate", "recover"]
 """What one process does: everything on one machine, or one part of a cluster's install."""
@@ -140,9 +145,9 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         SettingsError: an unknown variable, a bad value or an unsafe combination; the message names
             the variable and never repeats a secret.
     """
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in KNOWN | OF_THE_JOB)
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in KNOWN | OF_THE_JOB | OF_THE_STORE)
     if unknown:
-        raise SettingsError(f"unknown variable {unknown[0]}; known are {', '.join(sorted(KNOWN))}")
+        raise SettingsError(f"unknown variable {unknown[0]}; known are {', '.join(sorted(KNOWN | OF_THE_STORE))}")
     read = Reader(env)
     home = Path(read.text("HOME", "var")).expanduser().resolve()
     host = read.text("HOST", "127.0.0.1")
@@ -155,7 +160,7 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         api_key=_api_key(read, host, role),
         database_url=_database_url(read, home),
         database=_database(read),
-        store_uri=read.text("STORE_URI", (home / "objects").as_uri()).rstrip("/"),
+        store_uri=_store_uri(read, home),
         cluster=cluster,
         local_models=_local_models(read, host, cluster),
         max_file_bytes=read.integer("MAX_FILE_BYTES", 8 << 30, low=1, high=1 << 50),
@@ -169,6 +174,16 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         reconcile_interval_s=read.number("RECONCILE_INTERVAL_S", 1.0, low=0.01, high=60.0),
         log_level=read.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
     )
+
+
+def _store_uri(read: Reader, home: Path) -> str:
+    uri = read.text("STORE_URI", (home / "objects").as_uri()).rstrip("/")
+    if uri.startswith("s3:"):
+        try:
+            S3Settings.from_environment(read.env)
+        except S3SettingsError as error:
+            raise SettingsError(str(error)) from error
+    return uri
 
 
 def _api_key(read: Reader, host: str, role: Role) -> str | None:

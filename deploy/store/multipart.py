@@ -3,6 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,8 +31,9 @@ class MultipartUpload:
     """One object that is sent in parts, of which ``in_flight`` travel at once and one more is held."""
 
     client: S3Client
-    bucket: str
-    key: str
+    named: Mapping[str, str]
+    """Bucket and key, as every request names them."""
+    write_options: Mapping[str, Any]
     in_flight: int
 
     def send(self, parts: Iterable[bytearray]) -> None:
@@ -44,7 +46,7 @@ class MultipartUpload:
         mark = secrets.token_hex(16)
         with s3_errors(self._uri):
             upload_id = self.client.create_multipart_upload(
-                Bucket=self.bucket, Key=self.key, Metadata={_MARK: mark}
+                **self.named, **self.write_options, Metadata={_MARK: mark}
             )["UploadId"]
         try:
             self._complete(upload_id, self._send_parts(upload_id, parts), mark)
@@ -56,7 +58,7 @@ class MultipartUpload:
 
     @property
     def _uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"s3://{self.named['Bucket']}/{self.named['Key']}"
 
     def _send_parts(self, upload_id: str, parts: Iterable[bytearray]) -> list[dict[str, Any]]:
         sent: list[dict[str, Any]] = []
@@ -76,9 +78,7 @@ class MultipartUpload:
 
     def _send_part(self, upload_id: str, number: int, part: bytearray) -> dict[str, Any]:
         with s3_errors(self._uri):
-            answer = self.client.upload_part(
-                Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=part
-            )
+            answer = self.client.upload_part(**self.named, UploadId=upload_id, PartNumber=number, Body=part)
         # With a checksum where one was sent: AWS then wants it again to complete.
         checksums = {name: value for name, value in answer.items() if name.startswith("ChecksumCRC")}
         return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
@@ -88,7 +88,7 @@ class MultipartUpload:
             with s3_errors(self._uri):
                 try:
                     self.client.complete_multipart_upload(
-                        Bucket=self.bucket, Key=self.key, UploadId=upload_id, MultipartUpload={"Parts": sent}
+                        **self.named, UploadId=upload_id, MultipartUpload={"Parts": sent}
                     )
                 except ClientError as error:
                     # A retry after a lost answer finds the upload gone because it is complete.
@@ -101,11 +101,11 @@ class MultipartUpload:
     def _is_ours(self, mark: str) -> bool:
         try:
             with s3_errors(self._uri):
-                metadata = self.client.head_object(Bucket=self.bucket, Key=self.key)["Metadata"]
+                metadata = self.client.head_object(**self.named)["Metadata"]
         except StoreError:
             return False
         return bool(metadata.get(_MARK) == mark)
 
     def _abort(self, upload_id: str) -> None:
         with s3_errors(self._uri):
-            self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
+            self.client.abort_multipart_upload(**self.named, UploadId=upload_id)

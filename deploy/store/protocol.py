@@ -25,6 +25,19 @@ class StoreUnavailable(StoreError):  # noqa: N818
     """The store did not answer in time, or refused for now; the same call may work later."""
 
 
+class StoreRefused(StoreError):  # noqa: N818 - named as its neighbours are
+    """The store refuses, and will until somebody changes a setting, a permission or a clock.
+
+    ``code`` says which in a word: ``bucket_missing``, ``region_wrong``, ``clock_skewed``, ``credentials_missing``,
+    ``credentials_wrong``, ``not_permitted``, ``certificate``, ``encryption``, ``feature_missing``,
+    ``overwrites`` (an object that is written once would not stay). It names nothing of the install.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class StoreFull(StoreError):  # noqa: N818
     """There is no room left."""
 

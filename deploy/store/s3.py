@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
@@ -38,12 +39,14 @@ from deploy.store.multipart import MultipartUpload
 from deploy.store.protocol import ObjectInfo
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreError
+from deploy.store.protocol import StoreRefused
 from deploy.store.protocol import StoreUnavailable
-from deploy.store.s3_client import S3Settings
+from deploy.store.s3_check import S3Check
 from deploy.store.s3_client import s3_client
 from deploy.store.s3_direct import DirectObject
 from deploy.store.s3_errors import error_code
 from deploy.store.s3_errors import s3_errors
+from deploy.store.s3_settings import S3Settings
 
 CHUNK_BYTES: Final = 1 << 20
 STALE_AFTER_S: Final = 86_400.0
@@ -67,7 +70,12 @@ class S3Store:
         self._bucket = bucket
         self._above = f"{prefix}/" if prefix else ""
         self._settings = settings or S3Settings.from_environment()
+        if "." in bucket and self._settings.addressing == "auto":
+            # No certificate of AWS is good for bucket.with.dots.s3.amazonaws.com.
+            self._settings = replace(self._settings, addressing="path")
+        self._in_bucket = {"Bucket": bucket, **self._settings.owner}
         self._bucket_seen = False
+        self._checked = False
         try:
             with s3_errors(self.uri):
                 self._client = s3_client(self._settings)
@@ -161,7 +169,7 @@ class S3Store:
         while batch := [{"Key": self._above + info.key} for info in itertools.islice(listed, _DELETE_BATCH)]:
             with s3_errors(self._uri(prefix)):
                 answer = self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                    **self._in_bucket, Delete={"Objects": batch, "Quiet": True}
                 )
             for failed in answer.get("Errors", ())[:1]:
                 raise StoreError(f"s3://{self._bucket}/{failed.get('Key')}: {failed.get('Message')}")
@@ -177,14 +185,22 @@ class S3Store:
         oldest = datetime.now(UTC) - timedelta(seconds=older_than_s)
         with s3_errors(self.uri):
             pages = self._client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._above):
+            for page in pages.paginate(**self._in_bucket, Prefix=self._above):
                 for upload in page.get("Uploads", ()):
                     if upload["Initiated"] < oldest:
                         self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                            **self._in_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
                         aborted += 1
         return aborted
+
+    def check(self) -> None:
+        """See :class:`deploy.store.checking.Checked`. What has passed once is not done again."""
+        if not self._checked:
+            S3Check(
+                client=self._client, bucket=self._bucket, above=self._above, settings=self._settings
+            ).run()
+            self._checked = True
 
     def presigned_get(self, key: str, *, expires_s: int) -> str:
         """A URL that GETs the object; see :class:`deploy.store.direct.DirectTransfer`, as for what follows."""
@@ -225,14 +241,21 @@ class S3Store:
 
     def _direct(self, key: str) -> DirectObject:
         return DirectObject(
-            client=self._client, bucket=self._bucket, key=self._above + key, owner={}, write_options={}
+            client=self._client,
+            bucket=self._bucket,
+            key=self._above + key,
+            owner=self._settings.owner,
+            write_options=self._settings.write_options(self._above + key),
         )
 
     def _uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._above}{key}"
 
     def _named(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": self._above + key}
+        return {"Bucket": self._bucket, "Key": self._above + key, **self._settings.owner}
+
+    def _written(self, key: str) -> dict[str, Any]:
+        return {**self._named(key), **self._settings.write_options(self._above + key)}
 
     def _put(
         self, key: str, name: str, chunks: Iterable[bytes], *, part_size_bytes: int, in_flight: int
@@ -242,10 +265,13 @@ class S3Store:
         first = [next(parts, bytearray())]
         if len(first[0]) < part_size_bytes:
             with s3_errors(self._uri(key)):
-                self._client.put_object(**self._named(key), Body=first[0])
+                self._client.put_object(**self._written(key), Body=first[0])
         else:
             upload = MultipartUpload(
-                client=self._client, bucket=self._bucket, key=self._above + key, in_flight=in_flight
+                client=self._client,
+                named=self._named(key),
+                write_options=self._settings.write_options(self._above + key),
+                in_flight=in_flight,
             )
             upload.send(_from_first(first, parts))
         return StoredFile(name=name, size_bytes=tally.size_bytes, sha256=tally.sha256)
@@ -254,7 +280,7 @@ class S3Store:
         """One conditional PUT: ``stored``, ``exists`` or ``conflict``."""
         with s3_errors(self._uri(key)):
             try:
-                self._client.put_object(**self._named(key), Body=data, IfNoneMatch="*")
+                self._client.put_object(**self._written(key), Body=data, IfNoneMatch="*")
             except ClientError as error:
                 status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                 if status == 412:
@@ -303,7 +329,7 @@ class S3Store:
         token = {"StartAfter": self._above + after} if after else {}
         while True:
             with s3_errors(self._uri(prefix)):
-                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._above + prefix, **token)
+                page = self._client.list_objects_v2(**self._in_bucket, Prefix=self._above + prefix, **token)
             for entry in page.get("Contents", ()):
                 yield ObjectInfo(key=entry["Key"].removeprefix(self._above), size_bytes=entry["Size"])
             if not page.get("IsTruncated"):
@@ -316,9 +342,10 @@ class S3Store:
             return
         try:
             with s3_errors(f"s3://{self._bucket}"):
-                self._client.head_bucket(Bucket=self._bucket)
+                self._client.head_bucket(**self._in_bucket)
         except ObjectMissing as error:
-            raise StoreError(f"s3://{self._bucket}: the bucket does not exist") from error
+            message = f"s3://{self._bucket}: the bucket does not exist"
+            raise StoreRefused("bucket_missing", message) from error
         self._bucket_seen = True
 
 

@@ -16,7 +16,7 @@ from deploy.store.directory import DirStore
 from deploy.store.protocol import InvalidKey
 from deploy.store.protocol import StoreError
 from deploy.store.s3 import S3Store
-from deploy.store.s3_client import S3Settings
+from deploy.store.s3_settings import S3Settings
 
 PART_BYTES = 5 << 20
 

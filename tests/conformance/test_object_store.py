@@ -1,4 +1,4 @@
-"""What every object store must do, run against each of them: a directory, and S3 over its protocol."""
+"""What every object store must do, run against each of them: a directory, S3 over its protocol, both through a broker."""
 
 import errno
 import hashlib
@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_server import bare_context
 
 from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
+from deploy.contract.layout import BROKER_UPLOADS
+from deploy.store.brokered import BrokeredStore
 from deploy.store.directory import DirStore
 from deploy.store.opening import locate
 from deploy.store.opening import object_uri
@@ -29,8 +32,8 @@ from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from deploy.store.protocol import StoreError
 from deploy.store.s3 import S3Store
-from deploy.store.s3_client import S3Settings
 from deploy.store.s3_client import s3_client
+from deploy.store.s3_settings import S3Settings
 
 PART_BYTES = 5 << 20
 """The smallest part that S3 accepts."""
@@ -63,19 +66,41 @@ def _s3(bucket: str) -> Backend:
     )
 
 
+def _brokered(backend: Backend, own: ObjectStore, request: pytest.FixtureRequest, home: Path) -> Backend:
+    """The same store, reached through a broker whose own store holds it, as pods reach theirs."""
+    broker = request.getfixturevalue("make_broker")(bare_context(home, own))
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setenv("TEMPER_BROKER_URL", broker.url)
+    monkeypatch.setenv("TEMPER_BROKER_TOKEN_FILE", str(broker.token_file))
+    return Backend(
+        store=broker.store(backend.store.uri, part_size_bytes=PART_BYTES),
+        overwrite=backend.overwrite,
+        unfinished=lambda: backend.unfinished() + len(list(own.list(BROKER_UPLOADS))),
+    )
+
+
 BACKENDS = [
     "directory",
     pytest.param("s3_server", id="s3"),
+    "brokered_directory",
+    "brokered_s3",
     pytest.param("ceph_bucket", id="ceph", marks=[pytest.mark.s3, pytest.mark.slow]),
 ]
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "directory":
+    if request.param in {"directory", "brokered_directory"}:
         (tmp_path / "root").mkdir()
-        return _directory(tmp_path / "root")
-    return _s3(request.getfixturevalue(request.param).bucket)
+        backend = _directory(tmp_path / "root")
+        own: ObjectStore = DirStore(tmp_path)
+    else:
+        fixture = "s3_server" if request.param == "brokered_s3" else request.param
+        bucket = request.getfixturevalue(fixture).bucket
+        backend, own = _s3(bucket), S3Store(bucket)
+    if not request.param.startswith("brokered"):
+        return backend
+    return _brokered(backend, own, request, tmp_path / "home")
 
 
 @pytest.fixture
@@ -258,6 +283,8 @@ def test_of_16_racing_threads_one_wins(backend: Backend) -> None:
 _RACER = """
 import sys
 from pathlib import Path
+from deploy.contract.layout import BROKER_UPLOADS
+from deploy.store.brokered import BrokeredStore
 from deploy.store.directory import DirStore
 store = DirStore(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -528,6 +555,8 @@ def test_memory_stays_flat_for_200_megabytes(store: ObjectStore) -> None:
 
 def test_the_sweep_removes_only_what_is_stale(backend: Backend) -> None:
     store = backend.store
+    if isinstance(store, BrokeredStore):
+        pytest.skip("it is the broker's store that is swept")
     assert isinstance(store, DirStore | S3Store)
     swept: list[int] = []
 

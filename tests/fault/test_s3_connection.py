@@ -13,9 +13,10 @@ from deploy.store.protocol import ObjectCorrupt
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreFull
+from deploy.store.protocol import StoreRefused
 from deploy.store.protocol import StoreUnavailable
 from deploy.store.s3 import S3Store
-from deploy.store.s3_client import S3Settings
+from deploy.store.s3_settings import S3Settings
 
 PART_BYTES = 5 << 20
 
@@ -247,10 +248,10 @@ def test_a_bit_that_flips_once_on_the_way_is_fetched_again(
         ("429 Too Many Requests", "", StoreUnavailable, "HTTP 429"),
         ("400 Bad Request", "ExpiredToken", StoreUnavailable, "ExpiredToken"),
         ("507 Insufficient Storage", "InsufficientStorage", StoreFull, "InsufficientStorage"),
-        ("403 Forbidden", "AccessDenied", StoreError, "do not permit"),
-        ("403 Forbidden", "RequestTimeTooSkewed", StoreError, "clock"),
-        ("404 Not Found", "NoSuchBucket", StoreError, "bucket does not exist"),
-        ("501 Not Implemented", "NotImplemented", StoreError, "lacks a feature"),
+        ("403 Forbidden", "AccessDenied", StoreRefused, "do not permit"),
+        ("403 Forbidden", "RequestTimeTooSkewed", StoreRefused, "clock"),
+        ("404 Not Found", "NoSuchBucket", StoreRefused, "bucket does not exist"),
+        ("501 Not Implemented", "NotImplemented", StoreRefused, "lacks a feature"),
     ],
 )
 def test_what_the_server_says_becomes_the_stores_error(

@@ -98,6 +98,18 @@ def test_every_known_variable_is_read() -> None:
     assert read == KNOWN
 
 
+def test_a_bad_setting_of_s3_is_named_where_s3_is_the_store() -> None:
+    bad = {"TEMPER_S3_PART_BYTES": "1"}
+    with pytest.raises(SettingsError, match=r"^TEMPER_S3_PART_BYTES: 1 is not between"):
+        settings_from_env({"TEMPER_STORE_URI": "s3://bucket", **bad})
+    settings_from_env(bad)
+
+
+def test_an_unknown_setting_of_s3_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TEMPER_S3_PART_SIZE.*TEMPER_S3_PART_BYTES"):
+        settings_from_env({"TEMPER_S3_PART_SIZE": "1"})
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
 def test_these_are_this_machine(host: str) -> None:
     assert is_loopback(host)

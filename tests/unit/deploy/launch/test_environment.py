@@ -11,6 +11,7 @@ def test_only_the_list_is_inherited() -> None:
         "HF_HUB_OFFLINE": "1",
         "TEMPER_API_KEY": "secret",
         "TEMPER_HOME": "/var/temper",
+        "TEMPER_S3_SSE": "aws:kms",
         "LD_PRELOAD": "/evil.so",
         "DATABASE_URL": "postgresql://",
     }
@@ -19,6 +20,7 @@ def test_only_the_list_is_inherited() -> None:
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "HF_HUB_OFFLINE": "1",
+        "TEMPER_S3_SSE": "aws:kms",
         "TMPDIR": "/s",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
