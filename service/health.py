@@ -10,7 +10,9 @@ from starlette.responses import JSONResponse
 from starlette.responses import PlainTextResponse
 from starlette.responses import Response
 
+from deploy.store.checking import check_store
 from deploy.store.protocol import StoreError
+from deploy.store.protocol import StoreRefused
 from service.context import Context
 from service.context import ContextDep
 
@@ -57,7 +59,11 @@ def _database(context: Context) -> str:
 
 def _store(context: Context) -> str:
     try:
+        check_store(context.store)
         context.store.info(PROBE_KEY)
+    except StoreRefused as error:
+        logger.warning("object store refuses: %s: %s", error.code, error)
+        return error.code
     except StoreError as error:
         logger.warning("object store not ready: %s", error)
         return "unreachable"

@@ -2,6 +2,7 @@
 
 from service.app import create_app
 from service.roles.listening import listen
+from service.roles.opening import ask_store
 from service.roles.opening import await_database
 from service.roles.opening import context_of
 from service.roles.opening import database_of
@@ -18,6 +19,7 @@ def run(settings: Settings) -> None:
     store, database = store_of(settings), database_of(settings)
     try:
         await_database(database)
+        ask_store(store)
         check_schema(database)
         context = context_of(settings, store, database)
         listen(create_app(context, companions=(clearing_scratch,)), settings)

@@ -7,6 +7,7 @@ from service.app import create_app
 from service.embedded import embedded
 from service.home import holding
 from service.roles.listening import listen
+from service.roles.opening import ask_store
 from service.roles.opening import await_database
 from service.roles.opening import context_of
 from service.roles.opening import database_of
@@ -27,6 +28,7 @@ def run(settings: Settings) -> None:
         store, database = store_of(settings), database_of(settings)
         try:
             await_database(database)
+            ask_store(store)
             migrate(database)
             context = context_of(settings, store, database)
             listen(create_app(context, companions=COMPANIONS), settings)

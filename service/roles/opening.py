@@ -6,9 +6,11 @@ from typing import Final
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import OperationalError
 
+from deploy.store.checking import check_store
 from deploy.store.opening import open_store
 from deploy.store.protocol import ObjectStore
 from deploy.store.protocol import StoreError
+from deploy.store.protocol import StoreRefused
 from service.clock import Clock
 from service.clock import SharedClock
 from service.clock import SystemClock
@@ -18,6 +20,7 @@ from service.environment import SettingsError
 from service.schema import wait_for
 from service.settings import Settings
 
+logger = logging.getLogger(__name__)
 START_WAIT_S: Final = 60.0
 """How long a process waits at its start for a database that does not answer."""
 
@@ -35,6 +38,20 @@ def store_of(settings: Settings) -> ObjectStore:
         return open_store(settings.store_uri)
     except StoreError as error:
         raise SettingsError(f"TEMPER_STORE_URI: {error}") from error
+
+
+def ask_store(store: ObjectStore) -> None:
+    """Ask the object store whether it is fit for use. One that does not answer may do so later: readiness asks again.
+
+    Raises:
+        SettingsError: it is not, and somebody has to change something.
+    """
+    try:
+        check_store(store)
+    except StoreRefused as error:
+        raise SettingsError(f"object store: {error.code}: {error}") from error
+    except StoreError as error:
+        logger.warning("object store not ready: %s", error)
 
 
 def database_of(settings: Settings) -> Database:

@@ -17,6 +17,7 @@ from service.home import holding
 from service.leading import hangs
 from service.leading import leading
 from service.roles.listening import listen
+from service.roles.opening import ask_store
 from service.roles.opening import await_database
 from service.roles.opening import context_of
 from service.roles.opening import database_of
@@ -33,6 +34,7 @@ def run(settings: Settings) -> None:
     store, database = store_of(settings), database_of(settings)
     try:
         await_database(database)
+        ask_store(store)
         check_schema(database)
         context = context_of(settings, store, database)
         with ExitStack() as held:

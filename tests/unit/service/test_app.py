@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from deploy.store.protocol import StoreRefused
 from deploy.store.protocol import StoreUnavailable
 from service.app import create_app
 from service.context import Context
@@ -91,6 +92,18 @@ def test_ready_means_that_everything_answers(
     response = api.get("/readyz")
     assert (response.status_code, response.json()["checks"]["store"]) == (503, "unreachable")
     assert api.get("/healthz").status_code == 200
+
+
+def test_readiness_says_in_a_word_why_the_store_refuses(
+    api: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise StoreRefused("clock_skewed", "s3://secret-bucket: the clocks differ")
+
+    monkeypatch.setattr(type(context.store), "info", refuses)
+    response = api.get("/readyz")
+    assert (response.status_code, response.json()["checks"]["store"]) == (503, "clock_skewed")
+    assert "secret-bucket" not in response.text
 
 
 def test_ready_means_that_the_reconciler_beats(api: TestClient, context: Context) -> None:
