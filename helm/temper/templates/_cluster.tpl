@@ -2,9 +2,9 @@
 
 {{- define "temper.clusterSettings" -}}
 release: {{ .Release.Name }}
-broker_url: {{ .Values.broker.url | default (printf "http://%s-broker.%s.svc:8002" (include "temper.fullname" .) .Release.Namespace) | quote }}
+broker_url: {{ include "temper.brokerUrl" . | quote }}
 broker_audience: {{ .Values.broker.audience | quote }}
-{{- with .Values.broker.caConfigMap }}
+{{- with include "temper.brokerCa" . }}
 broker_ca_config_map: {{ . }}
 {{- end }}
 gpu:
@@ -64,6 +64,22 @@ endpoints:
   placement:
     {{- include "temper.placement" (dict "root" $ "run" $endpoints "class" "endpoints") | nindent 4 }}
   environment: {{ toJson $endpoints.environment }}
+{{- end }}
+
+{{- define "temper.brokerUrl" -}}
+{{- if .Values.broker.url -}}
+{{- .Values.broker.url -}}
+{{- else -}}
+{{- printf "%s://%s-broker.%s.svc:8002" (ternary "https" "http" (ne .Values.broker.tls.existingSecret "")) (include "temper.fullname" .) .Release.Namespace -}}
+{{- end -}}
+{{- end }}
+
+{{- define "temper.brokerCa" -}}
+{{- if .Values.broker.ca -}}
+{{- printf "%s-broker-ca" (include "temper.fullname" .) -}}
+{{- else -}}
+{{- .Values.broker.caConfigMap -}}
+{{- end -}}
 {{- end }}
 
 {{- define "temper.placement" -}}

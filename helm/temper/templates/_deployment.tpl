@@ -52,7 +52,7 @@ spec:
             {{- with $values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-          {{- include "temper.probes" $values | nindent 10 }}
+          {{- include "temper.probes" (dict "probes" $values.probes "scheme" (ternary "HTTPS" "HTTP" (and (eq .component "broker") (ne $root.Values.broker.tls.existingSecret "")))) | nindent 10 }}
           {{- if $values.preStopSleepSeconds }}
           lifecycle:
             preStop:
@@ -128,6 +128,7 @@ startupProbe:
   httpGet:
     path: /healthz
     port: http
+    scheme: {{ .scheme }}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: {{ .probes.startupFailureThreshold }}
@@ -135,6 +136,7 @@ readinessProbe:
   httpGet:
     path: /readyz
     port: http
+    scheme: {{ .scheme }}
   periodSeconds: {{ .probes.periodSeconds }}
   timeoutSeconds: {{ .probes.timeoutSeconds }}
   failureThreshold: 2
@@ -143,6 +145,7 @@ livenessProbe:
   httpGet:
     path: /healthz
     port: http
+    scheme: {{ .scheme }}
   periodSeconds: {{ .probes.periodSeconds }}
   timeoutSeconds: {{ .probes.timeoutSeconds }}
   failureThreshold: 6

@@ -41,6 +41,12 @@
 - name: TEMPER_API_KEY_FILE
   value: /etc/temper/secrets/api-key
 {{- end }}
+{{- if and (eq .component "broker") .root.Values.broker.tls.existingSecret }}
+- name: TEMPER_BROKER_TLS_CERT_FILE
+  value: /etc/temper/tls/tls.crt
+- name: TEMPER_BROKER_TLS_KEY_FILE
+  value: /etc/temper/tls/tls.key
+{{- end }}
 {{ include "temper.storeEnvironment" .root }}
 {{- end }}
 {{- end }}
@@ -101,6 +107,36 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
 - name: AWS_CA_BUNDLE
   value: /etc/temper/store-ca/ca.crt
 {{- end }}
+- name: TEMPER_S3_ADDRESSING
+  value: {{ $store.addressing }}
+- name: TEMPER_S3_PART_BYTES
+  value: {{ $store.partBytes | int64 | quote }}
+- name: TEMPER_S3_CONCURRENCY
+  value: {{ $store.concurrency | quote }}
+- name: TEMPER_S3_CONNECT_TIMEOUT_S
+  value: {{ $store.connectTimeoutSeconds | quote }}
+- name: TEMPER_S3_READ_TIMEOUT_S
+  value: {{ $store.readTimeoutSeconds | quote }}
+{{- with $store.sse }}
+- name: TEMPER_S3_SSE
+  value: {{ . | quote }}
+{{- end }}
+{{- with $store.kmsKeyId }}
+- name: TEMPER_S3_KMS_KEY_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- with $store.storageClass }}
+- name: TEMPER_S3_STORAGE_CLASS
+  value: {{ . | quote }}
+{{- end }}
+{{- with $store.bucketOwner }}
+- name: TEMPER_S3_BUCKET_OWNER
+  value: {{ . | quote }}
+{{- end }}
+{{- if $store.tags }}
+- name: TEMPER_S3_TAGS
+  value: "true"
+{{- end }}
 {{- if $store.existingSecret }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
@@ -137,6 +173,11 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
   readOnly: true
 {{- end }}
 {{- $root := .root.Values }}
+{{- if and (eq .component "broker") $root.broker.tls.existingSecret }}
+- name: tls
+  mountPath: /etc/temper/tls
+  readOnly: true
+{{- end }}
 {{- if or $root.database.ca.secret $root.database.ca.configMap }}
 - name: database-ca
   mountPath: /etc/temper/database-ca
@@ -182,6 +223,12 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
 - name: cluster
   configMap:
     name: {{ include "temper.fullname" .root }}-cluster
+{{- end }}
+{{- if and (eq .component "broker") $values.broker.tls.existingSecret }}
+- name: tls
+  secret:
+    secretName: {{ $values.broker.tls.existingSecret }}
+    defaultMode: 0444
 {{- end }}
 {{ with include "temper.caVolume" (dict "name" "database-ca" "ca" $values.database.ca) }}{{ . }}{{ end }}
 {{- if ne .component "migrate" }}

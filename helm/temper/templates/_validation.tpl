@@ -48,6 +48,15 @@
     {{- $wrong = append $wrong "networkPolicy.kubernetesApi.to: networkPolicy.allowAnyAddress is off, so say where the API server is" -}}
   {{- end -}}
 {{- end -}}
+{{- if and .Values.broker.ca .Values.broker.caConfigMap -}}
+  {{- $wrong = append $wrong "broker.ca and broker.caConfigMap exclude each other" -}}
+{{- end -}}
+{{- if and .Values.broker.tls.existingSecret (hasPrefix "http:" .Values.broker.url) -}}
+  {{- $wrong = append $wrong "broker.url is http://, but broker.tls.existingSecret makes the broker speak TLS" -}}
+{{- end -}}
+{{- if and .Values.objectStore.kmsKeyId (not (hasPrefix "aws:kms" .Values.objectStore.sse)) -}}
+  {{- $wrong = append $wrong "objectStore.kmsKeyId needs objectStore.sse: aws:kms" -}}
+{{- end -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- range $key, $peers := dict "database.to" $policy.database.to "objectStore.to" $policy.objectStore.to "kubernetesApi.to" $policy.kubernetesApi.to "dns.to" $policy.dns.to -}}
   {{- with include "temper.metadataPeers" (dict "peers" $peers "key" (printf "networkPolicy.%s" $key)) -}}
