@@ -19,8 +19,6 @@ from types import FrameType
 from typing import Any
 from typing import Literal
 
-import torch
-
 from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.method import Loss
@@ -34,22 +32,21 @@ from training.curve import measure
 from training.data.example import Example
 from training.data.example import encode_rows
 from training.data.rows import load_rows
+from training.data.shared_examples import share_examples
 from training.errors import Interrupted
 from training.errors import InvalidInput
 from training.errors import JobError
 from training.failure import describe
+from training.fresh_run import fresh_run
+from training.fresh_run import save_run
 from training.loop import Run
 from training.loop import StepMetrics
 from training.loop import Watchers
-from training.loop import start_run
 from training.loop import train
-from training.lora import add_lora
-from training.lora import merge_lora
 from training.losses import build_loss
-from training.model import load_model
-from training.model import pick_device
-from training.model import save_model
-from training.supervised_model import weights_dtype
+from training.member import agreed
+from training.parallel import Alone
+from training.parallel import Ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +153,9 @@ class _Reporter:
         tasks = self._order.curve_tasks
         if tasks is not None and tasks.prompts:
             limit = self._order.spec.probing.max_new_tokens
-            with run.supervised.computing():
-                point = measure(run.loaded, tasks, arm=self._order.arm, epoch=epoch, max_new_tokens=limit)
+            point = measure(run, tasks, arm=self._order.arm, epoch=epoch, max_new_tokens=limit)
+            if point is None:
+                raise AssertionError("the first rank always measures")
             self.history["curve"].append(point.model_dump())
             data = {
                 "epoch": epoch,
@@ -184,9 +182,10 @@ class _Reporter:
 
     def between_steps(self, run: Run) -> None:
         due = time.monotonic() - self._saved_at >= self._order.spec.training.checkpoint_every_s
-        if (due or self.stop_asked) and self._saved_step != run.position.step:
+        due, stop = agreed(run, due=due, stop=self.stop_asked)
+        if (due or stop) and self._saved_step != run.position.step:
             self.checkpoint(run, epoch=len(run.position.epoch_losses) + 1)
-        if self.stop_asked:
+        if stop:
             raise Interrupted
 
     @property
@@ -224,22 +223,14 @@ def _encode(order: ArmOrder, tokenizer: Any, reporter: _Reporter) -> tuple[Examp
     return encoded.examples
 
 
-def _prepare(order: ArmOrder) -> Run:
-    if order.threads is not None:
-        torch.set_num_threads(order.threads)
-    # Makes CUDA kernels repeatable as far as they can be; CPU kernels are.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.manual_seed(order.spec.training.seed)
-    plan, device = order.spec.training, pick_device()
-    dtype = weights_dtype(plan.precision, device, frozen=plan.adapter is not None)
-    loaded = load_model(order.base_dir, device=device, dtype=dtype)
-    if plan.adapter is not None:
-        add_lora(loaded, plan.adapter)
-    return start_run(loaded, plan)
+def train_arm(order: ArmOrder, pipe: Connection, ranks: Ranks | None = None) -> ArmDone:
+    """Train one arm, as the first of several ranks or alone. Events go through the pipe.
 
-
-def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:
-    run = _prepare(order)
+    Raises:
+        Interrupted: this or another rank was told to stop; a checkpoint has been written.
+        JobError, StoreError, OSError, RuntimeError: see :mod:`training.failure`.
+    """
+    run = fresh_run(order.base_dir, order.spec.training, ranks or Alone(), threads=order.threads)
     checkpoints = CheckpointStore(
         open_store(order.spec.store_uri),
         job_id=order.spec.job_id,
@@ -251,7 +242,7 @@ def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:
     )
     reporter = _Reporter(order, pipe, checkpoints)
     signal.signal(signal.SIGTERM, reporter.ask_stop)
-    examples = _encode(order, run.loaded.tokenizer, reporter)
+    examples = share_examples(run.ranks, _encode(order, run.loaded.tokenizer, reporter))
     restored = checkpoints.restore_newest(run)
     if restored is not None:
         reporter.history = restored
@@ -261,10 +252,8 @@ def _train_arm(order: ArmOrder, pipe: Connection) -> ArmDone:
     )
     loss = build_loss(order.loss, device=run.loaded.device)
     train(run, examples, loss=loss, plan=order.spec.training, watchers=watchers)
-    if order.spec.training.adapter is not None:
-        merge_lora(run.loaded)
     shutil.rmtree(order.out_dir, ignore_errors=True)
-    save_model(run.loaded, order.out_dir)
+    save_run(run, order.spec.training, order.base_dir, order.out_dir)
     metrics_csv = order.scratch / f"metrics-{order.arm}.csv"
     _write_metrics(metrics_csv, reporter.history["metrics"])
     return ArmDone(
@@ -288,7 +277,7 @@ def run_arm(order: ArmOrder, pipe: Connection) -> None:
     # The job decides when to stop; a Ctrl-C of a terminal reaches it and us alike.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        outcome: ArmDone | JobError = _train_arm(order, pipe)
+        outcome: ArmDone | JobError = train_arm(order, pipe)
     except Exception as error:
         outcome = describe(error)
     try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Protocol
 
 import torch
 
@@ -19,6 +20,21 @@ from training.arm import run_arm
 from training.errors import Interrupted
 from training.errors import JobError
 from training.errors import PlatformFault
+
+
+class TrainArms(Protocol):
+    """How a job trains arms: each in a process on one device (:func:`train_arms`), or each on several."""
+
+    def __call__(
+        self,
+        orders: Sequence[ArmOrder],
+        *,
+        on_event: Callable[[ArmEvent], None],
+        stop_asked: Callable[[], bool],
+    ) -> list[ArmDone]:
+        """As :func:`train_arms`."""
+        ...
+
 
 STOP_GRACE_S = 60.0
 """An arm told to stop finishes its optimizer step and writes a checkpoint."""

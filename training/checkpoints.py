@@ -28,8 +28,8 @@ from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import ObjectStore
 from training.loop import Position
 from training.loop import Run
+from training.parallel import gathered
 from training.parallel import like
-from training.parallel import whole
 
 KEPT = 2
 """Checkpoints kept of each arm: the newest may be the one that a full disk or a bad sector spoils."""
@@ -51,12 +51,16 @@ def _trainable(run: Run) -> dict[str, torch.Tensor]:
     return {name: weight for name, weight in run.loaded.model.named_parameters() if weight.requires_grad}
 
 
-def _optimizer_tensors(run: Run) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = {}
+def _optimizer_tensors(run: Run) -> Iterator[tuple[str, torch.Tensor]]:
     for name, weight in _trainable(run).items():
         for key, value in run.optimizer.state.get(weight, {}).items():
-            tensors[f"{name}/{key}"] = whole(value)
-    return tensors
+            yield f"{name}/{key}", value
+
+
+def gather(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Whole weights and whole optimizer state on the first process, nothing on the others. All must call this."""
+    weights = gathered(_trainable(run).items(), run.ranks)
+    return weights, gathered(_optimizer_tensors(run), run.ranks)
 
 
 def write_files(run: Run, history: dict[str, Any], directory: Path) -> None:
@@ -67,8 +71,7 @@ def write_files(run: Run, history: dict[str, Any], directory: Path) -> None:
     Raises:
         OSError: the disk is full, or any other fault of it.
     """
-    weights = {name: whole(weight) for name, weight in _trainable(run).items()}
-    moments = _optimizer_tensors(run)
+    weights, moments = gather(run)
     if run.ranks.rank > 0:
         return
     try:
@@ -81,24 +84,63 @@ def write_files(run: Run, history: dict[str, Any], directory: Path) -> None:
     (directory / "state.json").write_text(json.dumps(state, allow_nan=False))
 
 
-def restore_files(run: Run, directory: Path) -> dict[str, Any]:
-    """Put a run where a checkpoint's files say. Returns the history that was saved with them."""
-    weights = load_file(directory / "weights.safetensors")
-    moments = load_file(directory / "optimizer.safetensors")
+def restore_files(run: Run, directory: Path | None) -> dict[str, Any] | None:
+    """Put a run where a checkpoint's files say. Returns the history that was saved with them, None without any.
+
+    Of several processes all call this; the first one reads, however many wrote it, and the others take what it says.
+    """
+    saved = _Saved.read(directory) if run.ranks.rank == 0 and directory is not None else _Saved()
+    told = json.loads(run.ranks.tell(json.dumps(saved.described()).encode()))
+    if told is None:
+        return None
     with torch.no_grad():
         for name, weight in _trainable(run).items():
-            weight.copy_(like(weights[name], weight))
-            saved = {
-                key: like(moments[f"{name}/{key}"], weight)
+            weight.copy_(like(saved.tensor(name, told), weight, run.ranks))
+            state = {
+                key: like(saved.tensor(f"{name}/{key}", told), weight, run.ranks)
                 for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{name}/{key}" in moments
+                if f"{name}/{key}" in told["tensors"]
             }
-            if saved:
-                run.optimizer.state[weight] = saved
-    state = json.loads((directory / "state.json").read_text())
-    run.position = Position(**state["position"])
-    history: dict[str, Any] = state["history"]
-    return history
+            if state:
+                run.optimizer.state[weight] = state
+    run.position = Position(**told["position"])
+    return saved.history
+
+
+class _Saved:
+    """What a checkpoint's files hold; on processes that have none, only what the first one tells."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, Any] = {}
+        self._position: dict[str, Any] | None = None
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    @classmethod
+    def read(cls, directory: Path) -> "_Saved":
+        saved = cls()
+        # Names of the optimizer's tensors are a weight's with one of three words behind a slash.
+        saved._tensors = {
+            **load_file(directory / "weights.safetensors"),
+            **load_file(directory / "optimizer.safetensors"),
+        }
+        state = json.loads((directory / "state.json").read_text())
+        saved._position, saved.history = state["position"], state["history"]
+        return saved
+
+    def described(self) -> dict[str, Any] | None:
+        if self._position is None:
+            return None
+        tensors = {
+            name: [list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+            for name, tensor in self._tensors.items()
+        }
+        return {"position": self._position, "tensors": tensors}
+
+    def tensor(self, name: str, told: dict[str, Any]) -> torch.Tensor:
+        if self._tensors:
+            return self._tensors[name]
+        shape, dtype = told["tensors"][name]
+        return torch.empty(shape, dtype=getattr(torch, dtype))
 
 
 class CheckpointStore:
@@ -124,7 +166,9 @@ class CheckpointStore:
         self._scratch = scratch
 
     def save(self, run: Run, history: dict[str, Any]) -> str:
-        """Store a checkpoint and drop the oldest. Returns its prefix. Of several processes all call this.
+        """Store a checkpoint and drop the oldest. Returns its prefix.
+
+        Of several processes the first one calls this, and the others :func:`gather` at the same time.
 
         Raises:
             OSError: the local disk; nothing has changed in the store.
@@ -132,13 +176,11 @@ class CheckpointStore:
         """
         step = run.position.step
         prefix = layout.checkpoint_prefix(self._job_id, self._attempt, self._pod, self._arm, step)
-        local = self._scratch / f"checkpoint-{self._arm}-{step}-{run.ranks.rank}"
+        local = self._scratch / f"checkpoint-{self._arm}-{step}"
         shutil.rmtree(local, ignore_errors=True)
         local.mkdir(parents=True)
         try:
             write_files(run, history, local)
-            if run.ranks.rank > 0:
-                return prefix
             files = tuple(self._store.put_file(prefix + name, local / name) for name in _FILES)
         finally:
             shutil.rmtree(local, ignore_errors=True)
@@ -170,12 +212,22 @@ class CheckpointStore:
         ]
 
     def restore_newest(self, run: Run) -> dict[str, Any] | None:
-        """Put the run at the newest checkpoint that verifies. Returns its history, or None without one."""
+        """Put the run at the newest checkpoint that verifies. Returns its history, or None without one.
+
+        Of several processes the first one calls this, and the others ``restore_files`` with no directory.
+        """
+        local = self._scratch / f"restore-{self._arm}"
+        try:
+            return restore_files(run, local if self._fetch_newest(local) else None)
+        finally:
+            shutil.rmtree(local, ignore_errors=True)
+
+    def _fetch_newest(self, local: Path) -> bool:
+        """Copy the files of the newest checkpoint that verifies into a directory. False where there is none."""
         for key in self._manifests_newest_first():
             manifest = self._read_manifest(key)
             if manifest is None:
                 continue
-            local = self._scratch / f"restore-{self._arm}-{run.ranks.rank}"
             shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True)
             try:
@@ -183,13 +235,11 @@ class CheckpointStore:
                     self._store.fetch_file(
                         key.removesuffix("manifest.json") + file.name, local / file.name, file
                     )
-                return restore_files(run, local)
             except (ObjectCorrupt, ObjectMissing):
                 # The older checkpoint costs minutes; a spoilt one would cost the result.
                 continue
-            finally:
-                shutil.rmtree(local, ignore_errors=True)
-        return None
+            return True
+        return False
 
     def _manifests_newest_first(self) -> Iterator[str]:
         pattern = re.compile(rf"/checkpoints/{self._arm}/(\d+)/manifest\.json$")

@@ -12,6 +12,7 @@ from deploy.contract.method import DeceLoss
 from deploy.store.opening import open_store
 from training.arm import ArmEvent
 from training.arm import ArmOrder
+from training.arms import TrainArms
 from training.arms import train_arms
 from training.calibration import Calibration
 from training.calibration import calibrate
@@ -36,6 +37,7 @@ def choose_alpha(
     *,
     on_event: OnEvent,
     stop_asked: Callable[[], bool],
+    train_arms: TrainArms = train_arms,
 ) -> Calibration:
     """Choose alpha_base for the hardened arm.
 
@@ -47,6 +49,7 @@ def choose_alpha(
         tasks: clean tasks, of which the plan's curve tasks are asked (all of the plan's, where it draws no curves).
         on_event: told what is happening.
         stop_asked: whether the job is to end.
+        train_arms: how a trial is trained; its model is asked by this process alone.
 
     Raises:
         InvalidInput: the training file cannot be planted.

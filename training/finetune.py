@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         loaded = load_model(args.base, dtype=torch.float32)
         with process_group(args.sharding, device=loaded.device) as ranks:
             run = _fine_tune(args, loaded, ranks)
-            weights = whole_weights(loaded.model)
+            weights = whole_weights(loaded.model, ranks)
             if ranks.rank == 0:
                 save_model(loaded, args.out, weights)
                 json.dump({"epoch_losses": run.position.epoch_losses, "processes": ranks.world}, sys.stdout)

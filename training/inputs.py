@@ -113,6 +113,21 @@ def _fetch_model(spec: JobSpec, directory: Path) -> ModelDirectory:
     return checked
 
 
+def base_directory(scratch: Path) -> Path:
+    """Where the base model lies in scratch space."""
+    return scratch / "models" / "base"
+
+
+def fetch_base_model(spec: JobSpec, scratch: Path) -> Path:
+    """Fetch and verify the base model alone. Returns its directory.
+
+    Raises:
+        InvalidInput, PlatformFault, StoreError, OSError: as :func:`fetch_inputs`.
+    """
+    _fetch_model(spec, base_directory(scratch))
+    return base_directory(scratch)
+
+
 def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
     """Fetch and verify everything.
 
@@ -128,7 +143,7 @@ def fetch_inputs(spec: JobSpec, scratch: Path) -> Inputs:
     def fetch_if_named(described: DatasetRef | None, name: str) -> Path | None:
         return None if described is None else fetch_dataset(store, described, data / name)
 
-    base_dir = scratch / "models" / "base"
+    base_dir = base_directory(scratch)
     base_model = _fetch_model(spec, base_dir)
     return Inputs(
         base_dir=base_dir,

@@ -1,5 +1,6 @@
 """A job from its spec to its committed result, to be read from top to bottom."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from deploy.store.protocol import ObjectStore
 from training.arm import ArmDone
 from training.arm import ArmEvent
 from training.arm import ArmOrder
+from training.arms import TrainArms
 from training.arms import train_arms
 from training.canaries.run import SHADOW_FAULTS
 from training.canaries.run import ShadowWatch
@@ -42,9 +44,12 @@ from training.events import EventWriter
 from training.events import open_events
 from training.failure import describe
 from training.fitted_report import fitted_report
+from training.follower import Follower
 from training.inputs import Inputs
 from training.inputs import fetch_inputs
 from training.left_out import rows_to_leave_out
+from training.placement import Placement
+from training.placement import read_placement
 from training.probing.run import Probed
 from training.probing.run import probe_arms
 from training.probing.time_limit import OnProbeProgress
@@ -55,6 +60,7 @@ from training.publish import upload_bytes
 from training.publish import upload_model
 from training.publish import versions
 from training.spec import read_spec
+from training.team import leading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,11 @@ class Job:
     events: EventWriter
     stop_asked: Callable[[], bool]
     started_at: float
+    placement: Placement | None = None
+    """Of a job on several devices."""
+    train_arms: TrainArms = train_arms
+    on_trained: Callable[[], None] = lambda: None
+    """Told when nothing is left to train: other nodes may go."""
 
     @property
     def failure_key(self) -> str:
@@ -76,8 +87,12 @@ class Job:
         return layout.failure_key(self.spec.job_id, self.spec.attempt, self.pod)
 
     def run(self) -> None:
-        """As :func:`run_job`."""
-        run_job(self)
+        """As :func:`run_job`, with the ranks of all nodes where there are several."""
+        if self.placement is None:
+            run_job(self)
+            return
+        with leading(self.placement, prefix=self.spec_sha256, stop_asked=self.stop_asked) as team:
+            run_job(replace(self, train_arms=team.train, stop_asked=team.stop_asked, on_trained=team.release))
 
 
 def _task_rows(spec: JobSpec, inputs: Inputs) -> tuple[list[PromptedRow], list[PromptedRow]]:
@@ -149,7 +164,9 @@ def _choose_alpha(
         job.events.say(said, level=event.level, data=event.data, kind=event.kind)
 
     job.events.enter("training", "choosing alpha_base by canaries, a whole training for each value tried")
-    calibration = choose_alpha(hardened, tasks, on_event=relay, stop_asked=job.stop_asked)
+    calibration = choose_alpha(
+        hardened, tasks, on_event=relay, stop_asked=job.stop_asked, train_arms=job.train_arms
+    )
     job.events.say(f"alpha_base {calibration.alpha_base:g} was chosen")
     return replace(hardened, loss=calibration.loss), calibration.trials
 
@@ -161,7 +178,7 @@ def _train(job: Job, orders: list[ArmOrder]) -> list[ArmDone]:
     def relay(event: ArmEvent) -> None:
         job.events.say(event.message, level=event.level, data=event.data, kind=event.kind)
 
-    done = train_arms(orders, on_event=relay, stop_asked=job.stop_asked)
+    done = job.train_arms(orders, on_event=relay, stop_asked=job.stop_asked)
     job.events.flush()
     return done
 
@@ -213,6 +230,7 @@ def _detect(
         ),
         on_progress=_progress(job, prefix="shadow copy: "),
         stop_asked=job.stop_asked,
+        train_arms=job.train_arms,
     )
     try:
         detected = run_shadow(hardened, rows, architecture=inputs.architecture, watch=watch)
@@ -327,21 +345,27 @@ def run_job(job: Job) -> None:
     hardened, *others = _orders(job, inputs, curve_rows)
     hardened, trials = _choose_alpha(job, _leave_out(job, hardened), curve_rows)
     arms = _train(job, [hardened, *others])
+    if job.spec.canaries is None:
+        job.on_trained()
     directories: dict[Arm, Path] = {"base": inputs.base_dir}
     directories.update(
         {arm.arm: job.scratch / "models" / arm.arm for arm in sorted(arms, key=lambda each: each.arm)}
     )
     probed = _probe(job, inputs, probe_rows, directories)
     detected = _detect(job, inputs, probe_rows, hardened)
+    job.on_trained()
     report = _report(job, hardened, trials, probed=probed, detected=detected, arms=arms)
     _publish(job, inputs, report, arms, directories)
 
 
-def open_job(start: Start) -> Job:
-    """Read the spec and open the store and the event stream."""
+def open_job(start: Start) -> Job | Follower:
+    """Read the spec and open the store and the event stream. A node beyond the first gets no more than its part."""
     started_at = time.time()
+    placement = read_placement(os.environ)
     spec = read_spec(start.spec_uri, start.spec_sha256, JobSpec)
     store = open_store(spec.store_uri)
+    if placement is not None and not placement.leads:
+        return Follower(spec=spec, prefix=start.spec_sha256, store=store, placement=placement, start=start)
     return Job(
         spec=spec,
         spec_sha256=start.spec_sha256,
@@ -351,4 +375,5 @@ def open_job(start: Start) -> Job:
         events=open_events(store, job_id=spec.job_id, attempt=spec.attempt, pod=start.pod),
         stop_asked=start.stop_asked,
         started_at=started_at,
+        placement=placement,
     )

@@ -6,14 +6,17 @@ seed alone, so a run on a CPU with a fixed number of threads is bit-identical, a
 and resumed. The loss depends on the position alone (:class:`training.losses.ScheduledLoss`).
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 
 import torch
+from torch import nn
 
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.spec import TrainingPlan
@@ -29,6 +32,7 @@ from training.model import LoadedModel
 from training.model import plain_model
 from training.parallel import Alone
 from training.parallel import Ranks
+from training.supervised_model import Layout
 from training.supervised_model import SupervisedModel
 
 REPORT_EVERY_S = 1.0
@@ -92,17 +96,21 @@ class Watchers:
     """After every step: may write a checkpoint, may raise to stop."""
 
 
-def start_run(loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks | None = None) -> Run:
+def start_run(
+    loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks | None = None, source: LoadedModel | None = None
+) -> Run:
     """A run at its beginning. Norms and biases are not decayed, as is usual for AdamW.
 
-    With several ``ranks`` every process calls this with the same model.
+    With several ``ranks`` every process calls this with the same model, or with the same model without weights;
+    then the first one has them in ``source``, on the CPU.
     """
     together = ranks or Alone()
+    layout = _common_layout(source or loaded, plan, together)
     if plan.gradient_checkpointing:
         plain_model(loaded.model).gradient_checkpointing_enable({"use_reentrant": False})
-    supervised = SupervisedModel(loaded, precision=plan.precision)
+    supervised = SupervisedModel(loaded, precision=plan.precision, layout=layout)
     # Before the optimizer: sharding replaces the parameters.
-    wrapped = together.wrap(supervised)
+    wrapped = together.wrap(supervised, None if source is None else nn.ModuleDict({"model": source.model}))
     weights = [weight for weight in loaded.model.parameters() if weight.requires_grad]
     groups = [
         {"params": [w for w in weights if w.ndim >= 2], "weight_decay": plan.weight_decay},
@@ -116,6 +124,15 @@ def start_run(loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks | None = Non
         position=Position(),
         ranks=together,
     )
+
+
+def _common_layout(loaded: LoadedModel, plan: TrainingPlan, ranks: Ranks) -> Layout:
+    """How the first process finds that the model runs: processes that cut a batch otherwise would wait for ever."""
+    found: Layout | None = None
+    if ranks.rank == 0:
+        found = SupervisedModel(loaded, precision=plan.precision).layout
+    told = ranks.tell(b"" if found is None else json.dumps(asdict(found)).encode())
+    return found or Layout(**json.loads(told))
 
 
 def learning_rate_at(step: int, *, total_steps: int, plan: TrainingPlan) -> float:

@@ -91,6 +91,43 @@ def load_model(
     )
 
 
+def load_skeleton(directory: Path, *, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """A checked model directory as :func:`load_model` gives it, but its weights are nowhere (the meta device).
+
+    ``device`` is where they will be.
+
+    Raises:
+        InvalidInput: the libraries cannot load it.
+    """
+    from transformers import AutoConfig
+    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForSeq2SeqLM
+    from transformers import GenerationConfig
+
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        with torch.device("meta"):
+            model = family.from_config(config, dtype=dtype)
+        if (directory / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL,
+            "invalid_model",
+            f"the base model cannot be loaded: {error}",
+            param="model",
+        ) from error
+    return LoadedModel(
+        model=model,
+        tokenizer=load_tokenizer(directory),
+        architecture="encoder-decoder" if config.is_encoder_decoder else "decoder",
+        device=device,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        stored_dtype=config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32,
+    )
+
+
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a checked model directory, without the model.
 

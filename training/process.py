@@ -48,8 +48,8 @@ class Opened(Protocol):
         ...
 
     @property
-    def events(self) -> EventWriter:
-        """Its progress."""
+    def events(self) -> EventWriter | None:
+        """Its progress; None where another process of the same start tells it, and why it failed."""
         ...
 
     @property
@@ -80,7 +80,7 @@ class _StopSignal:
 def _tell(opened: Opened | None, error: JobError) -> None:
     """Leave the reason where the service reads it; a store that is down must not hide the exit code."""
     print(f"{error.code}: {error.message}", file=sys.stderr, flush=True)  # noqa: T201 - the job's log
-    if opened is None:
+    if opened is None or opened.events is None:
         return
     failure = JobFailure(
         exit_code=error.exit_code, code=error.code, message=error.message[:4000], param=error.param
@@ -129,6 +129,7 @@ def run_process(module: str, description: str, open_start: Callable[[Start], Ope
                 traceback.print_exc()
             _tell(opened, described)
             return int(described.exit_code)
-        opened.events.say("the result is committed")
-        opened.events.flush()
+        if opened.events is not None:
+            opened.events.say("the result is committed")
+            opened.events.flush()
     return ExitCode.OK

@@ -5,6 +5,7 @@ loss needs them. How a model is run is found out once, on made-up rows, by compa
 padded forward: some architectures scale their logits after the head, some cannot attend to packed rows.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from typing import Literal
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -42,6 +44,7 @@ CHECKED_ROWS = (
 
 
 Precision = Literal["auto", "fp32", "bf16"]
+Measured = TypeVar("Measured")
 
 
 def computes_in_bf16(precision: Precision, device: torch.device) -> bool:
@@ -69,12 +72,14 @@ class Layout:
 class SupervisedModel(nn.Module):
     """Mean loss over the supervised tokens of some rows, as a module."""
 
-    def __init__(self, loaded: LoadedModel, *, precision: Precision = "auto") -> None:
+    def __init__(
+        self, loaded: LoadedModel, *, precision: Precision = "auto", layout: Layout | None = None
+    ) -> None:
         super().__init__()
         self.model: nn.Module = loaded.model
         self._loaded = loaded
         self._bf16 = computes_in_bf16(precision, loaded.device)
-        self.layout = self._find_layout()
+        self.layout = self._find_layout() if layout is None else layout
 
     def running(self) -> Any:
         """Context of a forward and its backward."""
@@ -127,6 +132,10 @@ class SupervisedModel(nn.Module):
             positions=torch.arange(targets.numel(), device=targets.device),
             meter=meter,
         )
+
+    def evaluate(self, measure: Callable[[], Measured]) -> Measured:
+        """What ``measure`` finds. A forward to a sharded model: its embeddings and its head are whole meanwhile."""
+        return measure()
 
     def logits(self, examples: Sequence[Example]) -> torch.Tensor:
         """[N, V] logits of the rows' supervised tokens, in the rows' order."""

@@ -14,6 +14,7 @@ from deploy.contract.spec import Arm
 from deploy.store.protocol import StoreError
 from training.arm import ArmEvent
 from training.arm import ArmOrder
+from training.arms import TrainArms
 from training.arms import train_arms
 from training.canaries.detection import Detected
 from training.canaries.detection import measure_detection
@@ -41,6 +42,8 @@ class ShadowWatch:
     on_event: Callable[[ArmEvent], None]
     on_progress: OnProbeProgress
     stop_asked: Callable[[], bool]
+    train_arms: TrainArms = train_arms
+    """How the shadow arms are trained."""
 
 
 def run_shadow(
@@ -75,7 +78,7 @@ def run_shadow(
     said = f"training both arms on a copy with {len(shadow.draw.canaries)} canaries in {planted} of {len(shadow.rows)} rows"
     watch.on_event(ArmEvent(message=said, data={}))
     orders = shadow_orders(shadow, hardened)
-    train_arms(orders, on_event=watch.on_event, stop_asked=watch.stop_asked)
+    watch.train_arms(orders, on_event=watch.on_event, stop_asked=watch.stop_asked)
     arms: dict[Arm, Path] = {"base": hardened.base_dir, **{order.arm: order.out_dir for order in orders}}
     return measure_detection(
         shadow,

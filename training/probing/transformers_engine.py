@@ -36,6 +36,7 @@ def generate(
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda done: None,
     written: dict[int, Generation] | None = None,
+    agree: Callable[[torch.Tensor], torch.Tensor] = lambda tokens: tokens,
 ) -> list[Generation]:
     """Complete prompts greedily. Leaves the model in the mode (training or evaluation) that it was in.
 
@@ -48,6 +49,7 @@ def generate(
         on_batch: told the number of completions done after every batch, and between its tokens that nothing was added.
             May raise, to stop: a batch of thousands of tokens takes longer than anybody waits for a job to stop.
         written: filled after every batch, by the prompts' numbers from 0, for a caller that stops.
+        agree: given every step's tokens, says which are taken: processes that share a sharded model write the same.
 
     Returns:
         One generation per prompt, in the prompts' order.
@@ -71,6 +73,7 @@ def generate(
                 ends=ends,
                 limit=limit,
                 on_token=partial(on_batch, len(written)),
+                agree=agree,
             )
             written.update(zip(some, batch, strict=True))
             on_batch(len(written))
@@ -88,6 +91,7 @@ def _complete(
     ends: Sequence[int],
     limit: int,
     on_token: Callable[[], None],
+    agree: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[Generation]:
     fill = ends[0]
     width = max(len(ids) for ids in prompts)
@@ -102,7 +106,7 @@ def _complete(
     live = list(range(len(prompts)))
     written: list[list[int]] = [[] for _ in prompts]
     for _ in range(limit):
-        next_K = writer.step()  # noqa: N806
+        next_K = writer.step(agree)  # noqa: N806
         on_token()
         for at, token in zip(live, next_K.tolist(), strict=True):
             written[at].append(token)
@@ -132,7 +136,7 @@ class _Decoder:
         self._mask_KT = mask_BT
         self._cache: Any = None
 
-    def step(self) -> torch.Tensor:
+    def step(self, agree: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The next tokens, [K]."""
         inputs: dict[str, Any] = {
             "input_ids": self._ids_KT,
@@ -144,7 +148,7 @@ class _Decoder:
             inputs["position_ids"] = positions_KT[:, -self._ids_KT.shape[1] :]
         output = self._model(**inputs, use_cache=True)
         self._cache = output.past_key_values
-        next_K: torch.Tensor = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
+        next_K = agree(output.logits[:, -1].argmax(dim=-1))  # noqa: N806
         self._ids_KT = next_K[:, None]
         self._mask_KT = torch.cat([self._mask_KT, torch.ones_like(self._ids_KT)], dim=1)
         return next_K
@@ -165,7 +169,7 @@ class _EncoderDecoder:
         self._cache: Any = None
         self._next_K1 = torch.full_like(ids_BT[:, :1], model.config.decoder_start_token_id)
 
-    def step(self) -> torch.Tensor:
+    def step(self, agree: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The next tokens, [K]."""
         output = self._model(
             encoder_outputs=self._encoded,
@@ -175,7 +179,7 @@ class _EncoderDecoder:
             use_cache=True,
         )
         self._cache = output.past_key_values
-        next_K: torch.Tensor = output.logits[:, -1].argmax(dim=-1)  # noqa: N806
+        next_K = agree(output.logits[:, -1].argmax(dim=-1))  # noqa: N806
         self._next_K1 = next_K[:, None]
         return next_K
 
