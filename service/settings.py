@@ -21,6 +21,8 @@ from deploy.kubernetes.settings import read_cluster_settings
 from deploy.store.s3_settings import VARIABLES
 from deploy.store.s3_settings import S3Settings
 from deploy.store.s3_settings import S3SettingsError
+from service.broker import limits as broker_limits
+from service.broker.limits import BrokerLimits
 from service.environment import PREFIX
 from service.environment import Reader
 from service.environment import SettingsError
@@ -85,6 +87,9 @@ class Settings:
     """Served at once; the demo compares three arms."""
     reconcile_interval_s: float = 1.0
     log_level: str = "info"
+    broker: BrokerLimits = field(default_factory=BrokerLimits)
+    broker_tls: tuple[Path, Path] | None = None
+    """Certificate and key with which the broker serves HTTPS; None is plain HTTP."""
 
     @property
     def loopback(self) -> bool:
@@ -133,6 +138,9 @@ KNOWN: Final = frozenset(
         "MAX_ENDPOINTS",
         "RECONCILE_INTERVAL_S",
         "LOG_LEVEL",
+        "BROKER_TLS_CERT_FILE",
+        "BROKER_TLS_KEY_FILE",
+        *broker_limits.NAMES,
     )
 )
 """Every variable that a service reads; each is documented in README."""
@@ -177,6 +185,8 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         max_endpoints=read.integer("MAX_ENDPOINTS", 3, low=0, high=10_000),
         reconcile_interval_s=read.number("RECONCILE_INTERVAL_S", 1.0, low=0.01, high=60.0),
         log_level=read.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
+        broker=broker_limits.read_limits(read),
+        broker_tls=_broker_tls(env),
     )
 
 
@@ -205,6 +215,15 @@ def _api_key(read: Reader, host: str, role: Role) -> str | None:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(f"{PREFIX}API_KEY has characters that no Authorization header can carry")
     return key
+
+
+def _broker_tls(env: Mapping[str, str]) -> tuple[Path, Path] | None:
+    certificate, key = (env.get(f"{PREFIX}BROKER_TLS_{name}_FILE") for name in ("CERT", "KEY"))
+    if (certificate is None) != (key is None):
+        raise SettingsError(
+            f"{PREFIX}BROKER_TLS_CERT_FILE and {PREFIX}BROKER_TLS_KEY_FILE: one needs the other"
+        )
+    return None if certificate is None or key is None else (Path(certificate), Path(key))
 
 
 def _cluster(env: Mapping[str, str]) -> ClusterSettings | None:

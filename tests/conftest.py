@@ -6,6 +6,7 @@ pytest_plugins = [
     "service_process",
     "postgresql_server",
     "s3_server",
+    "broker_server",
     "fake_cluster",
     "ceph_server",
     "tiny_models",

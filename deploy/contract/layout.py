@@ -18,18 +18,26 @@ scans/{scan}/...                                 as a job, but for models, metri
 scans/{scan}/attempts/{n}/{pod}/findings.json    suspicious rows
 scans/{scan}/attempts/{n}/{pod}/findings.csv     the same as a table
 endpoints/{endpoint}/order.json                  what an endpoint's pods may fetch and shall serve, written once
+broker/{upload}/{digest}/{part}                  parts of a pod's large object, in stores that cannot take them in
+records/files/{file}.json                        what only the database knows of a file, for its recovery
+records/base_models/{base}.json                  likewise of a base model; it goes when the base model goes
+records/work/{job}.json                          what was asked of a job or a scan
+records/ended/{job}.json                         how one ended that has no result
 
 A scan is a job without arms: wherever a function below takes the id of a job, that of a scan will do.
 """
 
 import re
 from typing import Final
+from typing import Literal
 
 SEQUENCE_DIGITS: Final = 8
 """Numbers in keys are zero-padded so that a listing is in numeric order."""
 ALPHA_TRIALS: Final = "alpha-trials.json"
 SCAN: Final = "scan-"
 """How the id of a scan begins; the other jobs' ids begin with ``ftjob-``."""
+BROKER_UPLOADS: Final = "broker/"
+"""Prefix of what pods are writing through the broker."""
 _NAME: Final = re.compile(r"(harden|scan)-([a-z0-9]{1,40})-([1-9][0-9]{0,5})")
 _POD_OF_ENDPOINT: Final = re.compile(r"(ep-[a-z0-9]{1,40})-[a-z0-9]{1,10}-[a-z0-9]{5}")
 
@@ -47,6 +55,19 @@ def upload_part_key(upload_id: str, part_id: str) -> str:
 def base_model_prefix(base_model_id: str) -> str:
     """Prefix (with a trailing slash) of an uploaded base model."""
     return f"base_models/{base_model_id}/"
+
+
+RecordKind = Literal["files", "base_models", "work", "ended"]
+
+
+def records_prefix(kind: RecordKind) -> str:
+    """Prefix of all records of a kind."""
+    return f"records/{kind}/"
+
+
+def record_key(kind: RecordKind, identity: str) -> str:
+    """What the database knows of one thing."""
+    return f"{records_prefix(kind)}{identity}.json"
 
 
 def is_scan(job_id: str) -> bool:
@@ -137,6 +158,11 @@ def findings_table_key(scan_id: str, attempt: int, pod: str) -> str:
 def result_key(job_id: str) -> str:
     """The commit of a job. At most one ever exists."""
     return f"{job_prefix(job_id)}result.json"
+
+
+def broker_upload_prefix(upload_id: str, key_sha256: str) -> str:
+    """Prefix of the parts of a large object that a pod is writing to the key with this digest."""
+    return f"{BROKER_UPLOADS}{upload_id}/{key_sha256[:32]}/"
 
 
 def endpoint_prefix(endpoint_id: str) -> str:

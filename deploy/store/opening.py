@@ -1,4 +1,8 @@
-"""From a URI to a store. The only place that knows which schemes there are."""
+"""From a URI to a store. The only place that knows which schemes there are, and which way leads to a store.
+
+Where TEMPER_BROKER_URL is set, in the pods of jobs and endpoints, every store is reached through the broker: a pod
+has no credentials, and a directory that a URI names is the broker's, not one in the pod.
+"""
 
 import re
 from pathlib import Path
@@ -6,6 +10,8 @@ from typing import Final
 from urllib.parse import quote
 from urllib.parse import unquote
 
+from deploy.store.broker_connection import BrokerSettings
+from deploy.store.brokered import BrokeredStore
 from deploy.store.directory import DirStore
 from deploy.store.key import key_parts
 from deploy.store.protocol import InvalidKey
@@ -26,13 +32,38 @@ def open_store(uri: str) -> ObjectStore:
 
     Raises:
         InvalidUri: another scheme, a relative path, or a bucket name that cannot be one.
+        StoreError: the variables that lead to a broker cannot be used.
     """
-    scheme, _, rest = uri.partition("://")
+    broker = BrokerSettings.from_environment()
+    return open_directly(uri) if broker is None else BrokeredStore(canonical(uri), broker)
+
+
+def open_directly(uri: str) -> ObjectStore:
+    """As :func:`open_store`, but never through a broker: what the broker itself does.
+
+    Raises:
+        InvalidUri: likewise.
+    """
+    scheme, rest = _split(uri)
     if scheme == "file":
         return DirStore(_local_path(uri, rest))
-    if scheme == "s3":
-        return _open_s3(uri, rest)
-    raise InvalidUri(f"{uri!r}: neither file:///absolute/path nor s3://bucket/prefix")
+    bucket, prefix = _bucket_and_prefix(uri, rest)
+    from deploy.store.s3 import S3Store  # boto3 takes a third of a second to import
+
+    return S3Store(bucket, prefix)
+
+
+def canonical(uri: str) -> str:
+    """The same URI without a trailing slash, the one by which a store is known to others.
+
+    Raises:
+        InvalidUri: likewise.
+    """
+    scheme, rest = _split(uri)
+    if scheme == "file":
+        return "file://" + _local_path(uri, rest).as_uri().removeprefix("file://").rstrip("/")
+    bucket, prefix = _bucket_and_prefix(uri, rest)
+    return f"s3://{bucket}/{prefix}".rstrip("/")
 
 
 def locate(uri: str) -> tuple[ObjectStore, str]:
@@ -70,7 +101,14 @@ def _unescaped(uri: str, path: str) -> str:
     return unquote(path, errors="surrogateescape")  # whatever the bytes of a file's name
 
 
-def _open_s3(uri: str, rest: str) -> ObjectStore:
+def _split(uri: str) -> tuple[str, str]:
+    scheme, _, rest = uri.partition("://")
+    if scheme not in {"file", "s3"}:
+        raise InvalidUri(f"{uri!r}: neither file:///absolute/path nor s3://bucket/prefix")
+    return scheme, rest
+
+
+def _bucket_and_prefix(uri: str, rest: str) -> tuple[str, str]:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise InvalidUri(f"{uri!r}: {bucket!r} cannot be the name of a bucket")
@@ -79,6 +117,4 @@ def _open_s3(uri: str, rest: str) -> ObjectStore:
             prefix = "/".join(key_parts(prefix.removesuffix("/")))
     except InvalidKey as error:
         raise InvalidUri(f"{uri!r}: {error}") from error
-    from deploy.store.s3 import S3Store  # boto3 takes a third of a second to import
-
-    return S3Store(bucket, prefix)
+    return bucket, prefix

@@ -1,0 +1,18 @@
+"""How a server runs the broker's application; uvicorn's own defaults let anybody hold a connection for ever."""
+
+from typing import Any
+
+from service.broker.connection import BoundedProtocol
+from service.settings import Settings
+
+KEEP_ALIVE_S = 30
+"""Of an idle connection: a pod writes its events every 5 s."""
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Options of ``uvicorn.Config`` beside address and logging."""
+    options: dict[str, Any] = {"http": BoundedProtocol, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_S}
+    if settings.broker_tls is not None:
+        certificate, key = settings.broker_tls
+        options |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    return options
