@@ -143,9 +143,10 @@ class KubernetesLauncher:
     def stop(self, name: str, *, grace_s: float) -> None:
         """SIGTERM to its pods, SIGKILL after ``grace_s``; one that waits never starts. Returns at once.
 
-        The Job stays, failed, until it is removed. First the Job is told, so that no pod follows those that
-        are deleted: a deadline of one second ends it wherever it is, once it is not suspended. Its
-        controller deletes pods too, with the grace of the operator's settings, which is thereby the longest.
+        The Job stays, failed, until it is removed. Its pods are told first: the Job's controller would tell
+        them with the grace of the operator's settings, and the kubelet goes by what it heard first. Then a deadline
+        of one second ends the Job wherever it is, so that no pod follows. A crash in between leaves a Job whose pods
+        have failed, which is an end too.
 
         Raises:
             LaunchError: the cluster cannot be reached.
@@ -155,8 +156,10 @@ class KubernetesLauncher:
             if job is None or is_finished(job):
                 return
             uid = job["metadata"]["uid"]
-            pods = self._pods_by_job().get(uid, [])
-            self._keep_log(name, uid, pods)
+            pods = [pod for pod in self._pods_by_job().get(uid, []) if phase_of(pod) is not PodPhase.ENDED]
+            self._keep_log(name, pods)
+            for pod in pods:
+                self._delete_pod(pod, grace_s)
             told = {
                 "metadata": {"uid": uid, "annotations": {STOPPED: "true"}},
                 "spec": {"activeDeadlineSeconds": 1},
@@ -165,9 +168,6 @@ class KubernetesLauncher:
                 self._jobs.note(self._client.patch(JOBS, self._namespace, name, told))
             except ObjectGone:
                 return
-            for pod in pods:
-                if phase_of(pod) is not PodPhase.ENDED:
-                    self._delete_pod(pod, grace_s)
 
     def remove(self, name: str) -> None:
         """Delete an attempt's Job with its pods; those that still run are stopped by that.
@@ -277,7 +277,7 @@ class KubernetesLauncher:
         grace = max(1, math.ceil(grace_s))
         self._client.delete(PODS, self._namespace, metadata["name"], grace_s=grace, uid=metadata.get("uid"))
 
-    def _keep_log(self, name: str, uid: str, pods: Iterable[Object]) -> None:
+    def _keep_log(self, name: str, pods: Iterable[Object]) -> None:
         tail = self._read_log(pods, KEPT_LINES)
         if not tail:
             return

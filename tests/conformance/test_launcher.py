@@ -35,6 +35,8 @@ from deploy.launch.protocol import RunPhase
 from tests.stand_ins.kubernetes_api import FakeCluster
 from tests.stand_ins.kubernetes_machinery import Machinery
 
+# An operator's kubeconfig may do without a certificate authority, as that of a throw-away cluster.
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 NAME = "harden-a1-1"
 Build = Callable[..., Launcher]
 """``build(code, waits=False)``: a launcher whose runs execute ``code``, or wait for ever."""
