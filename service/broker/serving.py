@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.broker.connection import BoundedProtocol
+from service.environment import SettingsError
 from service.settings import Settings
 
 KEEP_ALIVE_S = 30
@@ -10,9 +11,14 @@ KEEP_ALIVE_S = 30
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
-    """Options of ``uvicorn.Config`` beside address and logging."""
+    """Options of ``uvicorn.Config`` beside address and logging. Raises SettingsError for files that are not there."""
     options: dict[str, Any] = {"http": BoundedProtocol, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_S}
     if settings.broker_tls is not None:
         certificate, key = settings.broker_tls
+        for path in settings.broker_tls:
+            if not path.is_file():
+                raise SettingsError(
+                    f"TEMPER_BROKER_TLS_CERT_FILE, TEMPER_BROKER_TLS_KEY_FILE: there is no {path}"
+                )
         options |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
     return options

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from typing import Final
 
 import uvicorn
@@ -15,8 +16,8 @@ GRACE_S: Final = 10
 """Seconds that requests in flight get after SIGTERM."""
 
 
-def listen(app: FastAPI, settings: Settings) -> None:
-    """Serve an app until SIGTERM or SIGINT."""
+def listen(app: FastAPI, settings: Settings, **options: Any) -> None:
+    """Serve an app until SIGTERM or SIGINT. ``options`` are more of uvicorn's."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -25,6 +26,7 @@ def listen(app: FastAPI, settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        **options,
     )
     _Server(config).run()
 
