@@ -18,6 +18,7 @@ from benchmarks.document import markdown
 from benchmarks.measure_gpu import measure_gpu
 from benchmarks.measure_head import measure_head
 from benchmarks.measure_probing import measure_probing
+from benchmarks.measure_reconcile import measure_reconcile
 from benchmarks.measure_rows import measure_rows
 from benchmarks.measure_step import measure_step
 from benchmarks.record import Section
@@ -36,6 +37,7 @@ SECTIONS: Mapping[str, Callable[[Settings, Watch], Section]] = {
     "rows": measure_rows,
     "step": measure_step,
     "probing": measure_probing,
+    "reconcile": measure_reconcile,
     "gpu": measure_gpu,
 }
 LEAST_ROUNDS = 2

@@ -32,6 +32,8 @@ PROGRESS: Final = (
     "eta_s",
 )
 ARMS: Final = ("base", "control", "hardened")
+EVENTS_AT_ONCE: Final = 500
+"""Of one statement."""
 LONGEST_ETA_S: Final = 366 * 24 * 3600.0
 
 
@@ -44,19 +46,21 @@ def keep_events(
     now: float,
 ) -> None:
     """Write events into a history; those that are there stay as they are."""
-    for pod, event in heard.events:
-        repository.add_event(
-            session,
-            work_id=work_id,
-            attempt=heard.attempt,
-            pod=pod,
-            sequence=event.sequence,
-            at=min(event.at, now),
-            level=event.level,
-            type=event.type,
-            message=event.message,
-            data={**event.data, "phase": event.phase},
-        )
+    told = [
+        {
+            "attempt": heard.attempt,
+            "pod": pod,
+            "sequence": event.sequence,
+            "at": min(event.at, now),
+            "level": event.level,
+            "type": event.type,
+            "message": event.message,
+            "data": {**event.data, "phase": event.phase},
+        }
+        for pod, event in heard.events
+    ]
+    for start in range(0, len(told), EVENTS_AT_ONCE):
+        repository.add_events(session, work_id, told[start : start + EVENTS_AT_ONCE])
 
 
 def keep_checkpoints(session: Session, job_id: str, heard: Heard, *, now: float) -> None:

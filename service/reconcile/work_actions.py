@@ -231,6 +231,8 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
             launched_at=int(self._context.clock.now()),
             progress=with_waiting(row.progress, None),
         )
+        # Should it wait again (its machine is drained, its queue takes it back), that is news.
+        self._memory.told.pop(row.id, None)
 
     def _retry(self, row: Row, action: decisions.Retry) -> None:
         self._write(

@@ -1,6 +1,8 @@
 """Rows of work, of its events and of the requests that created it: every query that jobs and scans share."""
 
 from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Final
@@ -11,6 +13,7 @@ from typing import cast
 from sqlalchemy import CursorResult
 from sqlalchemy import and_
 from sqlalchemy import func
+from sqlalchemy import insert
 from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import update
@@ -146,6 +149,28 @@ class WorkRepository(Generic[Row, EventRow, RequestRow]):
             at = max(at, newest + EVENT_SPACING_S)
         identity = self.event_id(work_id, values["attempt"], values["pod"], values["sequence"])
         return insert_once(session, events(id=identity, work_id=work_id, at=at, **values))
+
+    def add_events(self, session: Session, work_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """Insert events as :meth:`add_event` does, in their order, with few statements for many."""
+        by_id = {
+            self.event_id(work_id, each["attempt"], each["pod"], each["sequence"]): each for each in events
+        }
+        table = self.events
+        known = set(session.scalars(select(table.id).where(table.id.in_(by_id))))
+        at = session.scalar(select(func.max(table.at)).where(table.work_id == work_id)) or 0.0
+        rows = []
+        for identity, values in by_id.items():
+            if identity not in known:
+                at = max(values["at"], at + EVENT_SPACING_S)
+                rows.append({**values, "id": identity, "work_id": work_id, "at": at})
+        if not rows:
+            return
+        try:
+            with session.begin_nested():
+                session.execute(insert(table), rows)
+        except IntegrityError:  # somebody else inserts them at this moment
+            for values in by_id.values():
+                self.add_event(session, work_id=work_id, **values)
 
     def events_page(
         self, session: Session, work_id: str, *, after: EventRow | None, limit: int
