@@ -116,17 +116,20 @@ def _decisive(endings: Sequence[Ending]) -> Ending | None:
 
     A verdict about the user's input outweighs what other nodes said when they were left alone. On
     several nodes one that was taken away explains what became of the others; on a single node it was
-    replaced, and what came after it counts. Of the rest the first counts: the others mostly follow.
+    replaced, and what came after it counts. Pods that were taken down followed from one that was not. Of the
+    rest the first counts.
     """
     failed = [ending for ending in endings if ending.exit_code != ExitCode.OK]
     several = len({ending.index for ending in endings}) > 1
     return min(failed, key=lambda ending: _weight(ending, several=several), default=None)
 
 
-def _weight(ending: Ending, *, several: bool) -> tuple[bool, bool, bool, float, int]:
+def _weight(ending: Ending, *, several: bool) -> tuple[bool, bool, bool, bool, float, int]:
     code = ending.exit_code
     verdict = code is not None and (is_users(code) or code == ExitCode.SUPERSEDED)
-    return (not verdict, ending.disrupted is not several, code is None, ending.finished_at, ending.index)
+    disrupted = ending.disrupted is not several
+    # The cluster's timestamps are whole seconds: alone they would not tell the first from those it took along.
+    return (not verdict, disrupted, ending.taken_down, code is None, ending.finished_at, ending.index)
 
 
 def _suspended(attempt: Attempt) -> Run:

@@ -51,6 +51,8 @@ class Ending:
     """For people."""
     disrupted: bool
     """The cluster took it away: a drain, a preemption, a node that is gone."""
+    taken_down: bool = False
+    """Somebody deleted it: its Job's controller, when the Job was over otherwise, or a person."""
     cause: RunCause | None = None
 
 
@@ -142,6 +144,7 @@ def ending_of(pod: Mapping[str, Any]) -> Ending | None:
         finished_at=moment(terminated.get("finishedAt")) or 0.0,
         reason=_why_ended(pod, terminated),
         disrupted=is_disrupted(pod),
+        taken_down=pod["metadata"].get("deletionTimestamp") is not None,
         cause=_cause(pod, terminated),
     )
 

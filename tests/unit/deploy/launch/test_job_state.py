@@ -346,6 +346,11 @@ def test_the_first_to_fail_explains_the_others() -> None:
     assert run(job(FAILED, nodes=3), others[0], first, others[1]).exit_code == 54
 
 
+def test_those_that_were_taken_down_explain_nothing() -> None:
+    """Whole seconds do not tell who was first."""
+    assert run(job(FAILED, nodes=2), ended(51, index=0, deleted=True), ended(54, index=1)).exit_code == 54
+
+
 def test_a_verdict_about_the_input_outweighs_what_others_said() -> None:
     alone = ended(50, at="2026-11-23T10:00:01Z", index=1)
     verdict = ended(45, at="2026-11-23T10:00:09Z", index=0)
