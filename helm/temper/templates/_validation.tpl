@@ -24,6 +24,13 @@
 {{- if has .Release.Namespace (list (include "temper.jobsNamespace" .) (include "temper.endpointsNamespace" .)) -}}
   {{- $wrong = append $wrong "jobs.namespace.name and endpoints.namespace.name: neither may be the namespace of the release, whose Secrets jobs must not reach" -}}
 {{- end -}}
+{{- range $area := list "jobs" "endpoints" -}}
+  {{- range $label, $_ := (index $.Values $area).namespace.labels -}}
+    {{- if hasPrefix "pod-security.kubernetes.io/" $label -}}
+      {{- $wrong = append $wrong (printf "%s.namespace.labels: %s is the chart's to set, to restricted" $area $label) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- if .Values.images.requireDigests -}}
   {{- range $name := include "temper.usedImages" . | fromJsonArray -}}
     {{- if not (index $.Values.images $name).digest -}}
