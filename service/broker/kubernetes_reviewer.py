@@ -37,6 +37,8 @@ class KubernetesReviewer:
         # A review changes nothing, but whoever waits for it asks again anyway.
         configuration.retries = False
         configuration.connection_pool_maxsize = CONNECTIONS
+        # The client logs the bodies of answers when everything is logged, and a review's answer repeats the token.
+        logging.getLogger("kubernetes.client.rest").setLevel(logging.INFO)
         self._audience = audience
         self._api = client.AuthenticationV1Api(client.ApiClient(configuration))
 
