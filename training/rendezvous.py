@@ -10,7 +10,9 @@ may connect. Nothing authenticates a peer, so the port is for the pods of one jo
 
 import datetime
 import json
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +35,8 @@ BEAT_S: Final = 1.0
 """Between two signs of life of a node."""
 QUIET_BEATS: Final = 4
 POLL_S: Final = 0.2
+ASK_RESULT_S: Final = 5.0
+"""Between two looks of a waiting node whether the job is over already."""
 CALL_S: Final = 30.0
 """Longest that one call on the store may take."""
 END_S: Final = 15.0
@@ -282,6 +286,20 @@ class Guest:
             raise PlatformFault(ExitCode.PLATFORM, "node_lost", said)
         heart = Board(connect(placement.host, placement.port, prefix=prefix))
         self._pulse = Pulse(heart, placement, heard=range(1))
+        self._patience_s = 2 * placement.silence_s
+        self._parted = threading.Event()
+        threading.Thread(target=self._guard, name="guard", daemon=True).start()
+
+    def _guard(self) -> None:
+        """End this process where nothing else can: a call on a store that hangs, behind a cut network, never returns."""
+        while not self._parted.wait(BEAT_S):
+            silence = max(self._pulse.silent_for().values(), default=0.0)
+            if silence > self._patience_s:
+                said = (
+                    f"node_lost: node 0 is gone: not heard for {silence:.0f} s, and its store does not answer"
+                )
+                print(said, file=sys.stderr, flush=True)  # noqa: T201 - the job's log
+                os._exit(int(ExitCode.PLATFORM))
 
     def _wait(
         self, placement: Placement, stop_asked: Callable[[], bool], is_over: Callable[[], bool]
@@ -291,7 +309,7 @@ class Guest:
         while not _answers(placement.host, placement.port):
             if stop_asked():
                 raise Interrupted
-            if time.monotonic() - asked_at > 5.0:
+            if time.monotonic() - asked_at >= ASK_RESULT_S:
                 asked_at = time.monotonic()
                 if is_over():
                     raise Interrupted
@@ -325,6 +343,7 @@ class Guest:
         """Let node 0 go."""
         with suppress(PlatformFault):
             self.board.put(f"ended/{self._node}", {})
+        self._parted.set()
         self._pulse.close()
 
 

@@ -16,9 +16,9 @@ from training.model import load_skeleton
 from training.parallel import Sharding
 from training.parallel import Together
 from training.placement import WantedSharding
-from training.sizing import USABLE
-from training.sizing import device_memory
-from training.sizing import shape_of
+from training.sizing.memory import USABLE
+from training.sizing.memory import device_memory
+from training.sizing.memory import shape_of
 from training.supervised_model import computes_in_bf16
 from training.supervised_model import weights_dtype
 

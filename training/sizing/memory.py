@@ -27,6 +27,8 @@ USABLE: Final = 0.92
 """Share of a device's memory that a plan may count on. Assumed."""
 LOSS_BYTES: Final = 2 * (512 << 20)
 """A chunk of logits (``training.losses.chunk.CUDA_WORKSPACE``) and its gradient."""
+PROCESS_BYTES: Final = 2 << 30
+"""Allowance for Python, torch and its libraries in each process. Assumed; 0.5 GiB is what a CPU build takes."""
 HIDDEN_FP32: Final = 32
 HIDDEN_BF16: Final = 30
 FEED_FORWARD_FP32: Final = 16
@@ -128,6 +130,16 @@ def training_state(parameters: int, *, trainable: int | None = None, bf16: bool 
     )
 
 
+def adapter_parameters(shape: ModelShape, rank: int) -> int:
+    """Of low-rank adapters on every linear layer but the head, of a decoder with a gated feed-forward.
+
+    A rank adds a row and a column to each of the four products of attention and the three of the feed-forward.
+    """
+    attention = 2 * (shape.hidden + shape.hidden) + 2 * (shape.hidden + shape.keys)
+    feed_forward = 3 * (shape.hidden + shape.feed_forward)
+    return shape.layers * rank * (attention + feed_forward)
+
+
 def activation_bytes(shape: ModelShape, *, tokens: int, bf16: bool, checkpointing: bool) -> int:
     """Kept for the backward of so many packed tokens.
 
@@ -170,6 +182,8 @@ def device_memory(
 ) -> DeviceMemory:
     """What one of ``ranks`` devices needs to train, its share of a batch worked on ``micro_batch_tokens`` at a time.
 
+    A share that is smaller, every row as long as the plan allows, is all that is worked on.
+
     ``ddp``: every rank holds everything, so the number of ranks changes nothing; one device alone is that too.
     ``fsdp``: every rank holds a N-th of the state and gathers a layer when it computes with it.
     """
@@ -186,7 +200,10 @@ def device_memory(
         state=held,
         gathered=gathered,
         activations=activation_bytes(
-            shape, tokens=plan.micro_batch_tokens, bf16=bf16, checkpointing=plan.gradient_checkpointing
+            shape,
+            tokens=min(plan.micro_batch_tokens, math.ceil(plan.batch_size / ranks) * plan.max_tokens),
+            bf16=bf16,
+            checkpointing=plan.gradient_checkpointing,
         ),
         loss=LOSS_BYTES if bf16 else LOSS_BYTES // 16,
         allowance=CONTEXT_BYTES if bf16 else 0,
@@ -196,6 +213,32 @@ def device_memory(
 def checkpoint_bytes(parameters: int, *, trainable: int | None = None) -> int:
     """One checkpoint: weights and Adam's moments of what is trained, fp32. Rank 0 has it in host memory meanwhile."""
     return FP32 * (1 + MOMENTS) * (parameters if trainable is None else trainable)
+
+
+def host_bytes(
+    parameters: int, *, trainable: int | None = None, sharding: Sharding, local_ranks: int, bf16: bool = True
+) -> int:
+    """Memory of node 0 at its fullest, beside what Python and its libraries take (:data:`PROCESS_BYTES` a process).
+
+    Replicas load the model one each; of a sharded one rank 0 alone holds a copy. While a checkpoint is written rank 0
+    has all of it.
+    """
+    weight = FP32 if trainable is None or not bf16 else BF16
+    loading = weight * parameters * (local_ranks if sharding == "ddp" else 1)
+    return max(loading, checkpoint_bytes(parameters, trainable=trainable)) + PROCESS_BYTES * (local_ranks + 1)
+
+
+def scratch_bytes(
+    parameters: int, *, trainable: int | None = None, arms: int = 2, shadow: bool = False
+) -> int:
+    """Disk of node 0: the base, each arm's model and those of the shadow copy in bf16, and one checkpoint at a time."""
+    models = 1 + arms * (2 if shadow else 1)
+    return models * BF16 * parameters + checkpoint_bytes(parameters, trainable=trainable)
+
+
+def store_bytes(parameters: int, *, trainable: int | None = None, arms: int = 2, kept: int = 2) -> int:
+    """What a job leaves in the object store: a model for each arm in bf16, and the last checkpoints of each."""
+    return arms * (BF16 * parameters + kept * checkpoint_bytes(parameters, trainable=trainable))
 
 
 def kv_bytes_per_token(shape: ModelShape, *, bytes_each: int = BF16) -> int:
