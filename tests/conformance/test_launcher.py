@@ -6,25 +6,22 @@ have a ``python``: TEMPER_TEST_IMAGE, the trainer's by default.
 
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster_settings import cluster_settings
+from real_cluster import ScriptedClient
+from real_cluster import connected
+from real_cluster import own_namespace
+from real_cluster import small_settings
 
 from deploy.contract.layout import job_of_name
 from deploy.contract.layout import spec_key
-from deploy.kubernetes.client import KubernetesClient
-from deploy.kubernetes.client import Object
-from deploy.kubernetes.client import connect
-from deploy.kubernetes.kinds import JOBS
-from deploy.kubernetes.kinds import Kind
 from deploy.launch.kubernetes import KubernetesLauncher
 from deploy.launch.local import LocalLauncher
 from deploy.launch.protocol import Launch
@@ -88,19 +85,6 @@ def command(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
 
 
-class _Scripted(KubernetesClient):
-    """Runs some code in place of the training; all else of the manifest is as it is."""
-
-    def __init__(self, real: KubernetesClient, code: str) -> None:
-        self.__dict__.update(real.__dict__)
-        self._code = code
-
-    def create(self, kind: Kind, namespace: str, manifest: Mapping[str, Any]) -> Object:
-        if kind is JOBS:
-            manifest["spec"]["template"]["spec"]["containers"][0]["command"] = ["python3", "-c", self._code]
-        return super().create(kind, namespace, manifest)
-
-
 def _local(tmp_path: Path) -> Iterator[Build]:
     made: list[LocalLauncher] = []
 
@@ -143,38 +127,19 @@ def _fake(cluster: FakeCluster, tmp_path: Path) -> Iterator[Build]:
 
 
 def _real() -> Iterator[Build]:
-    kubeconfig = os.environ.get("KUBECONFIG")
-    if not kubeconfig:
-        pytest.fail("KUBECONFIG names no cluster")
     made: list[Launcher] = []
-    client = connect(kubeconfig=kubeconfig)
-    namespace = f"temper-launcher-{secrets.token_hex(4)}"
-    namespaces = Kind(api_version="v1", name="Namespace", plural="namespaces")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    client._object(
-        "POST",
-        "/api/v1/namespaces",
-        body={"apiVersion": "v1", "kind": namespaces.name, "metadata": {"name": namespace, "labels": labels}},
-    )
-    small = {"cpu": "50m", "memory": "128Mi", "shm": "16Mi", "scratch": "64Mi", "gpus": 0}
+    client = connected()
+    with own_namespace(client) as namespace:
 
-    def build(code: str, *, waits: bool = False) -> Launcher:
-        run = {**small, "placement": {"node_selector": {"no-such-label": "x"} if waits else {}}}
-        settings = cluster_settings(
-            namespace=namespace,
-            service_account="default",
-            image=os.environ.get("TEMPER_TEST_IMAGE", "temper-trainer:dev"),
-            job=run,
-            scan=run,
-            grace_s=30,
-        )
-        made.append(KubernetesLauncher(_Scripted(client, code), settings))
-        return made[-1]
+        def build(code: str, *, waits: bool = False) -> Launcher:
+            placement = {"node_selector": {"no-such-label": "x"} if waits else {}}
+            settings = small_settings(namespace, run={"placement": placement})
+            made.append(KubernetesLauncher(ScriptedClient(client, code), settings))
+            return made[-1]
 
-    yield build
-    for launcher in made:
-        launcher.close()
-    client._object("DELETE", f"/api/v1/namespaces/{namespace}", body={})
+        yield build
+        for launcher in made:
+            launcher.close()
     client.close()
 
 
