@@ -83,6 +83,9 @@ class Settings:
     """Starts of a job that the platform (not its user) may make fail."""
     job_deadline_s: int = 24 * 3600
     scan_deadline_s: int = 3600
+    stall_s: int = 6 * 3600
+    """Seconds without any progress after which a run is stopped; 0 lets it be silent for ever. Everything that a run
+    does tells of itself every few seconds, but for fetching and storing large models."""
     max_endpoints: int = 3
     """Served at once; the demo compares three arms."""
     reconcile_interval_s: float = 1.0
@@ -135,6 +138,7 @@ KNOWN: Final = frozenset(
         "MAX_ATTEMPTS",
         "JOB_DEADLINE_S",
         "SCAN_DEADLINE_S",
+        "STALL_S",
         "MAX_ENDPOINTS",
         "RECONCILE_INTERVAL_S",
         "LOG_LEVEL",
@@ -182,6 +186,7 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         max_attempts=read.integer("MAX_ATTEMPTS", 3, low=1, high=20),
         job_deadline_s=read.integer("JOB_DEADLINE_S", 24 * 3600, low=1, high=30 * 24 * 3600),
         scan_deadline_s=read.integer("SCAN_DEADLINE_S", 3600, low=1, high=30 * 24 * 3600),
+        stall_s=read.integer("STALL_S", 6 * 3600, low=0, high=30 * 24 * 3600),
         max_endpoints=read.integer("MAX_ENDPOINTS", 3, low=0, high=10_000),
         reconcile_interval_s=read.number("RECONCILE_INTERVAL_S", 1.0, low=0.01, high=60.0),
         log_level=read.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),

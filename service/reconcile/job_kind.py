@@ -45,6 +45,7 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
     def __init__(self, context: Context, *, validate: Validate) -> None:
         self._context = context
         self._validate = validate
+        self.stall_s = float(context.settings.stall_s) or None
         self.limits = Limits(
             max_failures=context.settings.max_attempts,
             max_running=context.settings.max_running_jobs,

@@ -104,6 +104,8 @@ class Reconciler:
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. The supervisor: nothing that a tick raises ends the thread."""
         self._stop = stop
+        self._jobs.begin()
+        self._scans.begin()
         heartbeat = self._context.heartbeats.register("reconciler", max_age_s=HEARTBEAT_AGE_S)
         while not stop.is_set():
             started = time.monotonic()

@@ -73,6 +73,13 @@ class Recollection:
     listenings: int = 0
     """To all jobs together: the clock of their turns."""
 
+    def clear(self) -> None:
+        """Another process has led since: begin anew."""
+        self.stopping.clear()
+        self.stalled.clear()
+        for known in (self.launched, self.missing, self.progress, self.looks, self.told, self.turns):
+            known.clear()
+
     def keep_only(self, work: Collection[str], runs: Mapping[str, Run], *, observed_at: float) -> None:
         """Forget jobs that are over and runs that are gone.
 

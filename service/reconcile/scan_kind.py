@@ -41,6 +41,7 @@ class ScanKind(WorkKind[ScanRow, ScanEventRow, ScanRequestRow]):
     def __init__(self, context: Context, *, validate: Validate) -> None:
         self._context = context
         self._validate = validate
+        self.stall_s = float(context.settings.stall_s) or None
         self.limits = Limits(
             max_failures=context.settings.max_attempts,
             max_running=context.settings.max_running_scans,

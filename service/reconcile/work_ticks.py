@@ -88,6 +88,10 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         self.eager = False
         """Whether something was found that the next tick should not be kept waiting for."""
 
+    def begin(self) -> None:
+        """This process leads from now on, and may have led before: what it remembers may be wrong."""
+        self._memory.clear()
+
     def tick(self, runs: Mapping[str, Run], *, observed_at: float) -> int:
         """Look and act once. Returns how many actions there were to take.
 

@@ -74,6 +74,7 @@ def test_secrets_are_not_shown() -> None:
         ("MAX_RUNNING_JOBS", "-1"),
         ("MAX_RUNNING_SCANS", "0"),
         ("SCAN_DEADLINE_S", "0"),
+        ("STALL_S", "-1"),
         ("UPLOAD_IDLE_S", "nan"),
         ("UPLOAD_IDLE_S", "soon"),
         ("RECONCILE_INTERVAL_S", "inf"),
