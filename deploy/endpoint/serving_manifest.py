@@ -63,10 +63,12 @@ def manifests(order: Serve, settings: ClusterSettings, *, order_uri: str, order_
     check_order(order, settings)
     template = {
         "metadata": {"labels": _labels(order.name, settings)},
-        "spec": pod_spec(order, settings, order_uri=order_uri, order_sha256=order_sha256),
+        # Nothing here depends on how many replicas there are: another number of them replaces none.
+        "spec": {
+            **pod_spec(order, settings, order_uri=order_uri, order_sha256=order_sha256),
+            "topologySpreadConstraints": [_spread(order.name, settings)],
+        },
     }
-    if order.max_replicas > 1:
-        template["spec"]["topologySpreadConstraints"] = [_spread(order.name, settings)]
     others: list[tuple[Kind, Object]] = [(SERVICES, _service(order, settings))]
     if order.max_replicas > 1:
         others.append((POD_DISRUPTION_BUDGETS, _disruption_budget(order, settings)))

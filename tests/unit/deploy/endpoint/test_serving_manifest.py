@@ -287,6 +287,14 @@ def test_two_thousand_files_fit() -> None:
     assert len(json.dumps(found.deployment)) < 16_384, "they are in the store"
 
 
+def test_another_number_of_replicas_replaces_none() -> None:
+    templates = [
+        made(order(replicas=least, max_replicas=most)).deployment["spec"]["template"]
+        for least, most in ((1, 1), (2, 2), (1, 5))
+    ]
+    assert templates[0] == templates[1] == templates[2]
+
+
 def test_settings_of_jobs_are_nothing_to_an_endpoint() -> None:
     assert settings_hash(cluster_settings(ttl_s=61)) == settings_hash(cluster_settings())
     assert settings_hash(settings(image="vllm@sha256:" + "9" * 64)) != settings_hash(settings())
