@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from datetime import datetime
@@ -166,15 +167,25 @@ class S3Store:
         deleted_prefix_parts(prefix)
         deleted = 0
         listed = self._list(prefix)
-        while batch := [{"Key": self._above + info.key} for info in itertools.islice(listed, _DELETE_BATCH)]:
-            with s3_errors(self._uri(prefix)):
-                answer = self._client.delete_objects(
-                    **self._in_bucket, Delete={"Objects": batch, "Quiet": True}
-                )
-            for failed in answer.get("Errors", ())[:1]:
-                raise StoreError(f"s3://{self._bucket}/{failed.get('Key')}: {failed.get('Message')}")
+        while batch := [info.key for info in itertools.islice(listed, _DELETE_BATCH)]:
+            try:
+                self._delete_batch(prefix, batch)
+            except StoreRefused:
+                # Some servers have no DeleteObjects, or take it for a deed on the bucket (Ceph 16).
+                for key in batch:
+                    with s3_errors(self._uri(key)):
+                        self._client.delete_object(**self._named(key))
             deleted += len(batch)
         return deleted
+
+    def _delete_batch(self, prefix: str, keys: Sequence[str]) -> None:
+        objects = [{"Key": self._above + key} for key in keys]
+        with s3_errors(self._uri(prefix)):
+            answer = self._client.delete_objects(
+                **self._in_bucket, Delete={"Objects": objects, "Quiet": True}
+            )
+        for failed in answer.get("Errors", ())[:1]:
+            raise StoreError(f"s3://{self._bucket}/{failed.get('Key')}: {failed.get('Message')}")
 
     def sweep(self, *, older_than_s: float = STALE_AFTER_S) -> int:
         """Abort multipart uploads that crashed writers left unfinished; returns how many.

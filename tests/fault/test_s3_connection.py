@@ -265,6 +265,21 @@ def test_what_the_server_says_becomes_the_stores_error(
         store.get("k")
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [("403 Forbidden", "AccessDenied"), ("501 Not", "NotImplemented")]
+)
+def test_a_server_without_delete_objects_is_asked_one_by_one(
+    store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any, status: str, code: str
+) -> None:
+    for key in ("job-1/a", "job-1/b/c", "job-10/a"):
+        direct.put(key, b"data")
+    s3_proxy.rule = lambda request: (
+        fault(answer=_answer(status, code)) if "delete" in request.target else None
+    )
+    assert store.delete_prefix("job-1/") == 2
+    assert [info.key for info in direct.list("")] == ["job-10/a"]
+
+
 def test_a_refusal_for_now_is_retried(store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any) -> None:
     s3_proxy.rule = lambda request: (
         fault(answer=_answer("503 Slow Down", "SlowDown")) if request.number == 1 else None
