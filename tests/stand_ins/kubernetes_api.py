@@ -82,6 +82,7 @@ class FakeCluster:
         self.faults: list[Fault] = []
         self.logs: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
+        self.tokens: set[str | None] = set()
         self.ahead_s = 0.0
         """How far the cluster's clock is ahead of this machine's."""
         self.partitioned = threading.Event()
@@ -398,6 +399,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = PATH.fullmatch(url.path)
         method = "WATCH" if self._query.get("watch") == "true" else self.command
         self.cluster.requests.append((method, url.path))
+        self.cluster.tokens.add(self.headers.get("Authorization"))
         try:
             if found is None or found["plural"] in self.cluster.absent:
                 raise Refusal(404, "NotFound", "the server could not find the requested resource")
