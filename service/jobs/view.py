@@ -1,13 +1,16 @@
 """How jobs, events and checkpoints look to a client: OpenAI's fields, and ours under ``hardening``."""
 
+from typing import Annotated
 from typing import Any
 from typing import Literal
 
 from pydantic import BaseModel
+from pydantic import Field
 
 from service.tables import JobCheckpointRow
 from service.tables import JobEventRow
 from service.tables import JobRow
+from service.work.ends import ERROR_CODES
 from service.work.progress import numbers_of
 from service.work.progress import waiting_of
 
@@ -31,7 +34,7 @@ class JobView(BaseModel):
     result_files: list[str]
     trained_tokens: int | None
     seed: int
-    error: dict[str, Any] | None
+    error: Annotated[dict[str, Any] | None, Field(description=ERROR_CODES)]
     hyperparameters: dict[str, Any]
     estimated_finish: int | None
     integrations: list[Any] = []

@@ -1,16 +1,6 @@
 """What becomes of a job whose run ended, or disappeared, and committed nothing: another attempt, or its end.
 
-The codes of ``error.code`` that are made here, beside those by which a run itself refuses its input:
-
-========================  ====================================================================================
-``deadline_exceeded``     the run was stopped at its deadline
-``unschedulable``         no machine took it for longer than the operator lets a run wait
-``image_pull_failed``     its image did not come within that time
-``out_of_memory``         it needs more memory than it has; said at once where the machine killed it for that
-``evicted``               its machines were taken away more often than the service tries
-``stalled``               it made no progress for too long, twice
-``platform_error``        anything else, as often as the service tries
-========================  ====================================================================================
+The codes that are made here are those of :mod:`service.work.ends`.
 """
 
 from collections.abc import Sequence

@@ -108,6 +108,8 @@ class Observed:
     """Finished verifications of results, by job."""
     stopping: frozenset[str] = frozenset()
     """Runs that this process has asked to stop already."""
+    spared: frozenset[str] = frozenset()
+    """Runs of jobs that the store knows and the database does not: it may be an old one, about to be recovered."""
     stalled: frozenset[str] = frozenset()
     """Runs that have made no progress for longer than allowed."""
     told: Mapping[str, Told] = field(default_factory=dict)

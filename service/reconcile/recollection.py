@@ -59,6 +59,8 @@ class Recollection:
 
     stopping: set[str] = field(default_factory=set)
     """Runs that were asked to stop."""
+    spared: dict[str, float] = field(default_factory=dict)
+    """When runs without a row were found to be of jobs that the store knows."""
     stalled: set[str] = field(default_factory=set)
     """Runs that made no progress for too long; they stay so until they are removed."""
     launched: dict[str, float] = field(default_factory=dict)
@@ -77,7 +79,15 @@ class Recollection:
         """Another process has led since: begin anew."""
         self.stopping.clear()
         self.stalled.clear()
-        for known in (self.launched, self.missing, self.progress, self.looks, self.told, self.turns):
+        for known in (
+            self.spared,
+            self.launched,
+            self.missing,
+            self.progress,
+            self.looks,
+            self.told,
+            self.turns,
+        ):
             known.clear()
 
     def keep_only(self, work: Collection[str], runs: Mapping[str, Run], *, observed_at: float) -> None:
@@ -91,6 +101,7 @@ class Recollection:
         self.stopping &= runs.keys()
         self.stalled &= runs.keys()
         _keep(self.progress, runs.keys())
+        _keep(self.spared, runs.keys())
         _keep(self.launched, {name for name, at in self.launched.items() if at >= observed_at} - runs.keys())
         for by_job in (self.missing, self.looks, self.told, self.turns):
             _keep(by_job, work)

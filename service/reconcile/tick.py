@@ -234,5 +234,7 @@ def _clear(
             yield RemoveRun(name=name)
         elif job is not None and job.status == "validating_files":
             continue  # forgotten by a restored row; it is taken over, or not, when the inputs are known
+        elif job is None and name in observed.spared:
+            continue
         elif name not in observed.stopping:
             yield StopRun(name=name, grace_s=STOP_GRACE_S, orphan=job is None)

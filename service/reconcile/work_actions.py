@@ -249,9 +249,27 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
 
     def _stop(self, action: decisions.StopRun) -> Continuation:
         if action.orphan:
-            logger.warning("%s belongs to no job of this database and is stopped", action.name)
+            if self._is_remembered(action.name):
+                said = "%s is of a job that only the store knows: recover the database (temper recover); it goes on"
+                logger.error(said, action.name)
+                return lambda: self._memory.spared.update({action.name: self._context.clock.now()})
+            logger.warning("%s belongs to no job of ours and is stopped", action.name)
         self._launcher.stop(action.name, grace_s=action.grace_s)
         return lambda: self._memory.stopping.add(action.name)
+
+    def _is_remembered(self, name: str) -> bool:
+        """Whether the store knows the job of a run without a row, and of no end of it.
+
+        A service that was started on an empty or old database by mistake must not end what runs for days.
+        """
+        identity = layout.job_of_name(name)
+        if identity is None:
+            return False
+        work_id, attempt = identity
+        ends = (layout.result_key(work_id), layout.record_key("ended", work_id))
+        store = self._context.store
+        known = store.info(layout.spec_key(work_id, attempt)) is not None
+        return known and all(store.info(key) is None for key in ends)
 
     def _remove(self, name: str) -> Continuation:
         identity = layout.job_of_name(name)

@@ -49,6 +49,8 @@ from service.work.repository import Row
 
 T = TypeVar("T")
 STATUSES: Final = ("validating_files", "queued", "running")
+SPARE_S: Final = 60.0
+"""After which it is looked again whether a run without a row is to be spared."""
 LISTENED_AT_ONCE: Final = 32
 """Of a thousand jobs, each is heard about twice a minute."""
 LISTEN_S: Final = 0.3
@@ -155,6 +157,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             inputs=_known_outcomes(self._known, self._actions.validation),
             outputs=_known_outcomes(self._known, self._actions.verification),
             stopping=frozenset(memory.stopping),
+            spared=frozenset(name for name, at in memory.spared.items() if now - at < SPARE_S),
             stalled=frozenset(memory.stalled),
             told=dict(memory.told),
         )

@@ -1,13 +1,16 @@
 """How scans, their events and the rows that they found look to a client."""
 
+from typing import Annotated
 from typing import Any
 from typing import Literal
 
 from pydantic import BaseModel
+from pydantic import Field
 
 from deploy.contract.report import SuspiciousRow
 from service.tables import ScanEventRow
 from service.tables import ScanRow
+from service.work.ends import ERROR_CODES
 from service.work.progress import numbers_of
 from service.work.progress import waiting_of
 
@@ -40,7 +43,7 @@ class ScanView(BaseModel):
     waiting: str | None = None
     """What its run waits for, in the words of whoever lets it wait."""
     counts: ScanCounts | None
-    error: dict[str, Any] | None
+    error: Annotated[dict[str, Any] | None, Field(description=ERROR_CODES)]
     result_files: list[str]
     columns: dict[str, Any]
     probes: list[Any]

@@ -24,6 +24,7 @@ from job_world import FakeBackend
 from job_world import World
 from job_world import stand_in
 from job_world import world as calm_world
+from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
@@ -46,6 +47,8 @@ from service.reconcile.recollection import GONE_AFTER_S
 from service.roles.opening import store_of
 from service.schema import migrate
 from service.settings import settings_from_env
+from service.tables import JobEventRow
+from service.tables import JobRequestRow
 from service.tables import JobRow
 
 __all__ = ["calm_world", "stand_in"]
@@ -344,6 +347,25 @@ def test_a_job_without_a_row_is_stopped_removed_and_said(
     assert (cluster.stopped, cluster.removed) == ([orphan], [orphan])
     assert any(orphan in record.getMessage() for record in caplog.records)
     assert foreign in cluster.jobs
+
+
+def test_a_run_of_a_job_that_only_the_store_knows_goes_on_until_that_ends(
+    world: World, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, name = begun(world)
+    with world.context.database.writing() as session:
+        session.execute(delete(JobRequestRow))
+        session.execute(delete(JobEventRow))
+        session.execute(delete(JobRow))
+    world.restart()
+    with caplog.at_level(logging.WARNING):
+        tick(world, 5)
+    assert cluster.stopped == []
+    assert sum("temper recover" in record.getMessage() for record in caplog.records) == 1, "not every tick"
+    world.context.store.put(layout.record_key("ended", job), b"{}")
+    pass_time(world, 61)
+    tick(world, 3)
+    assert (cluster.stopped, cluster.removed) == ([name], [name])
 
 
 def restore(world: World, job: str) -> None:

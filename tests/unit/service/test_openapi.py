@@ -13,6 +13,7 @@ from service.app import create_app
 from service.auth import OPEN_ROUTES
 from service.body import JsonBody
 from service.context import Context
+from service.work.ends import CODES
 
 METHODS = {"get", "put", "post", "delete"}
 
@@ -137,3 +138,21 @@ def test_answers_that_are_not_json_say_so(document: dict[str, Any]) -> None:
     assert kinds("/v1/completions", "post") == {"application/json", "text/event-stream"}
     assert kinds("/v1/chat/completions", "post") == {"application/json", "text/event-stream"}
     assert kinds("/metrics") == {"text/plain"}
+
+
+def test_why_jobs_and_scans_fail_is_described(document: dict[str, Any]) -> None:
+    for name in ("JobView", "ScanView"):
+        said = document["components"]["schemas"][name]["properties"]["error"]["description"]
+        assert all(f"`{code}`" in said for code in CODES)
+
+
+def test_what_a_job_may_ask_of_machines_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Resources"]["properties"]["nodes"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 64,
+        "default": 1,
+        "title": "Nodes",
+    }
+    assert schemas["Hardening"]["properties"]["queue"]["anyOf"][1] == {"type": "null"}

@@ -41,6 +41,7 @@ from service.reconcile.observation import Told
 from service.reconcile.observation import Wanted
 from service.reconcile.observation import is_over
 from service.reconcile.tick import tick
+from service.work.ends import CODES
 
 LIMITS = Limits(max_failures=3, max_running=2, deadline_s=1000.0)
 JOB = "ftjob-a"
@@ -213,6 +214,7 @@ def test_the_store_is_asked_before_an_ended_run_is_judged() -> None:
     ],
 )
 def test_what_would_only_come_again_ends_the_job_with_its_own_code(cause: RunCause, code: str) -> None:
+    assert code in CODES
     name = job_name(JOB, 1)
     for phase, exit_code in ((RunPhase.LOST, None), (RunPhase.EXITED, 137)):
         run = Run(name=name, phase=phase, exit_code=exit_code, reason="limit of 64Gi", cause=cause)
@@ -309,6 +311,8 @@ def test_a_run_without_a_row_is_stopped_and_removed() -> None:
     name = job_name(JOB, 1)
     alive = Observed(runs=run_of(1, RunPhase.RUNNING))
     assert tick([], alive, 1.0, limits=LIMITS) == [StopRun(name=name, grace_s=10.0, orphan=True)]
+    spared = dataclasses.replace(alive, spared=frozenset({name}))
+    assert tick([], spared, 1.0, limits=LIMITS) == []
     asked = dataclasses.replace(alive, stopping=frozenset({name}))
     assert tick([], asked, 1.0, limits=LIMITS) == []
     assert tick([], Observed(runs=ended(1, 0)), 1.0, limits=LIMITS) == [RemoveRun(name=name)]
