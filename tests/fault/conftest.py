@@ -92,7 +92,8 @@ class CuttingProxy:
             return
         with socket.create_connection(self._upstream, timeout=30) as server:
             sent = length if fault.cut_request_after is None else min(length, fault.cut_request_after)
-            server.sendall(head.encode("latin-1") + b"\r\n\r\n" + body[:sent])
+            # Otherwise a server that keeps connections would never end its answer.
+            server.sendall(head.encode("latin-1") + b"\r\nConnection: close\r\n\r\n" + body[:sent])
             _drain(client, sent - len(body), server)
             if fault.cut_request_after is None:
                 _relay_answer(server, client, fault)
@@ -124,6 +125,20 @@ def _relay_answer(server: socket.socket, client: socket.socket, fault: Fault) ->
 def fault() -> type[Fault]:
     """The class, which tests cannot import from here."""
     return Fault
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[[str], CuttingProxy]]:
+    """Puts proxies in front of servers."""
+    made: list[CuttingProxy] = []
+
+    def make(upstream_url: str) -> CuttingProxy:
+        made.append(CuttingProxy(upstream_url))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What one pod may take: rates, requests at a time, objects and bytes; ranges; sweeping."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_a_caller_has_so_many_requests_at_a_time(clock: _Clock) -> None:
 # ---- quota ----------------------------------------------------------------------------------------
 
 
-def _quotas(root: Path, clock: _Clock, **limits: int) -> Quotas:
+def _quotas(root: Path, clock: _Clock, **limits: Any) -> Quotas:
     return Quotas(DirStore(root), BrokerLimits(**limits), monotonic=clock)
 
 
