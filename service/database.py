@@ -70,6 +70,15 @@ class Database:
             session.flush()
             self._require()
 
+    @contextmanager
+    def rehearsing(self) -> Iterator[Session]:
+        """A transaction that may write, and of which nothing is kept."""
+        with Session(self._writer, expire_on_commit=False) as session:
+            try:
+                yield session
+            finally:
+                session.rollback()
+
     def fenced(self, require: Callable[[], None]) -> "Database":
         """The same database, where no unit of work is begun or committed once ``require`` raises."""
         fenced = copy(self)

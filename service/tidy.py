@@ -27,6 +27,7 @@ from service.files.repository import FileRepository
 from service.files.service import delete_expired
 from service.models.repository import ModelRepository
 from service.reconcile.background import TRANSIENT
+from service.recovery.recorder import Recorder
 from service.uploads.repository import UploadRepository
 from service.uploads.service import drop_ended
 from service.uploads.service import expire_overdue
@@ -74,6 +75,7 @@ class Housekeeping:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = Recorder(context)
         self._checks: dict[str, Future[None]] = {}
         self._tidied_at = float("-inf")
 
@@ -92,6 +94,7 @@ class Housekeeping:
         """Do what is due."""
         if self._context.settings.role == "reconcile":
             self._check_base_models()
+        self._recorder.step()
         if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
             self._tidied_at = time.monotonic()
             tidy(self._context, older_than_s=ABANDONED_S)

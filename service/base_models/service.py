@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from deploy.contract.document import StoredFile
 from deploy.contract.intake_child import IntakeChildFailed
 from deploy.contract.layout import base_model_prefix
+from deploy.contract.layout import record_key
 from deploy.contract.weights import ModelRefused
 from deploy.contract.weights import check_name
 from deploy.store.protocol import StoreError
@@ -225,6 +226,7 @@ def delete_base_model(context: Context, base_model_id: str) -> None:
                 raise Conflict(f"{user} still needs this base model.", code="in_use", param="model")
             models.delete(row)
         context.store.delete_prefix(prefix)
+        context.store.delete(record_key("base_models", base_model_id))
 
 
 def resume_checks(context: Context) -> None:

@@ -1,5 +1,6 @@
 """Whether a committed result is what it says: nothing of it is believed before its bytes were hashed."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -66,8 +67,18 @@ def load_result(store: ObjectStore, job_id: str) -> tuple[JobResult, JobSpec]:
     return result, spec
 
 
-def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
+def verify_result(
+    store: ObjectStore,
+    job_id: str,
+    *,
+    verify_weights: Callable[[ObjectStore, StoredObject], None] = verify_object,
+) -> VerifiedResult:
     """Load a result and hash everything it names; takes as long as reading the weights takes.
+
+    Args:
+        store: to read.
+        job_id: whose result it is.
+        verify_weights: looks at each file of a model that the job wrote; raises BadResult.
 
     Raises:
         BadResult: something is missing, different, or not where this attempt may write.
@@ -85,12 +96,12 @@ def verify_result(store: ObjectStore, job_id: str) -> VerifiedResult:
     expect_key(result.metrics, layout.metrics_key(job_id, attempt, pod))
     for arm in TRAINED_ARMS:
         if arm in result.models:
-            _verify_copy(store, job_id, result, arm)
+            _verify_copy(store, job_id, result, arm, verify_weights)
     if isinstance(spec.base_model, StoredBaseModel):
         _expect_base(result.models["base"], spec.base_model)
     else:
         # Fetched from the hub by the job, which keeps a copy: only so can it be served and compared.
-        _verify_copy(store, job_id, result, "base")
+        _verify_copy(store, job_id, result, "base", verify_weights)
     verify_object(store, result.metrics)
     report = load_report(store, result, spec)
     return VerifiedResult(result=result, spec=spec, report=report, judgement=judge(report))
@@ -109,13 +120,19 @@ def load_report(store: ObjectStore, result: JobResult, spec: JobSpec) -> Report:
         raise BadResult(str(error)) from error
 
 
-def _verify_copy(store: ObjectStore, job_id: str, result: JobResult, arm: Arm) -> None:
+def _verify_copy(
+    store: ObjectStore,
+    job_id: str,
+    result: JobResult,
+    arm: Arm,
+    verify: Callable[[ObjectStore, StoredObject], None],
+) -> None:
     prefix = layout.model_prefix(job_id, result.attempt, result.pod, arm)
     artifact = result.models[arm]
     if artifact.uri.rstrip("/") != f"{store.uri}/{prefix}".rstrip("/"):
         raise BadResult(f"the {arm} model lies outside of its attempt")
     for stored in _objects(prefix, artifact):
-        verify_object(store, stored)
+        verify(store, stored)
     listed = {file.name for file in artifact.files}
     for found in store.list(prefix):
         if found.key.removeprefix(prefix) not in listed:
