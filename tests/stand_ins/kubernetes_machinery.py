@@ -31,15 +31,19 @@ class Machinery:
         cluster: whose objects.
         command: argv that stands for the image and its command; the container's args follow.
         root: of logs and working directories.
+        without: variables of the container that its process does not get.
     """
 
-    def __init__(self, cluster: FakeCluster, command: Sequence[str], root: Path) -> None:
+    def __init__(
+        self, cluster: FakeCluster, command: Sequence[str], root: Path, *, without: Sequence[str] = ()
+    ) -> None:
         self.cluster = cluster
         self.unschedulable: str | None = None
         """The scheduler's words, while it finds no node."""
         cluster.held.add("pods")
         self._command = list(command)
         self._root = root
+        self._without = frozenset(without)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._verdicts: dict[str, tuple[str, str, str]] = {}
         self._told: dict[str, float] = {}
@@ -218,6 +222,7 @@ class Machinery:
         environment = {
             each["name"]: each.get("value") or _field(pod, each["valueFrom"]["fieldRef"]["fieldPath"])
             for each in container["env"]
+            if each["name"] not in self._without
         }
         directory = self._root / name
         directory.mkdir()
