@@ -1,6 +1,7 @@
 """The ranks of one node in one training: starts them, hears them, ends them, and knows which fault was the cause."""
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -181,5 +182,7 @@ def _death(rank: _Rank) -> JobError:
 
 
 def threads_of_each(ranks: int, cores: int) -> int | None:
-    """CPU threads of each of a node's ranks; None leaves torch's own choice, beside a GPU."""
-    return None if torch.cuda.is_available() else max(1, cores // ranks)
+    """CPU threads of each of a node's ranks; None leaves torch's own choice, beside a GPU or where the launcher made it."""
+    if torch.cuda.is_available() or os.environ.get("OMP_NUM_THREADS"):
+        return None
+    return max(1, cores // ranks)

@@ -72,7 +72,7 @@ def run_rank(seat: Seat, work: Work, pipe: Connection) -> None:
     try:
         outcome: ArmDone | JobError | None = _work(seat, work, pipe)
     except Exception as error:
-        outcome = _describe(error)
+        outcome = describe_fault(error)
     try:
         pipe.send(outcome)
         pipe.close()
@@ -137,7 +137,7 @@ def _group(seat: Seat) -> Iterator[Together]:
     yield Together("ddp", device=device)
 
 
-def _describe(error: Exception) -> JobError:
+def describe_fault(error: Exception) -> JobError:
     """The JobError of an exception. One that only says that another rank is gone is called so: it is not the cause."""
     said = str(error).lower()
     of_network = isinstance(error, RuntimeError) and any(name in said for name in _BACKENDS)

@@ -1,6 +1,6 @@
 """A job on several devices, which are processes on the CPU here: one node of two, two nodes of one, and their faults.
 
-A whole job takes some 10 s for each training, for every rank imports torch; so all but one test are in the slow lane.
+Every rank imports torch, some seconds on a processor of its own; so whatever trains is in the slow lane.
 """
 
 import os
@@ -83,6 +83,7 @@ def nodes(job_bench: JobBench) -> Iterator[Nodes]:
         if process.poll() is None:
             # Its ranks too, which may have been stopped.
             os.killpg(process.pid, SIGKILL)
+        if process.stdout is not None and not process.stdout.closed:
             process.communicate()
 
 
