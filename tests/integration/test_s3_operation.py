@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from datetime import timedelta
@@ -28,6 +29,14 @@ PATIENCE_S = 90.0
 """A "day" of the server's lifecycle lasts two seconds in the tests, and two weeks half a minute."""
 
 real = [pytest.mark.s3, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def no_client_of_other_keys() -> Iterator[None]:
+    """Clients are shared by settings, and keys are not among them."""
+    s3_client.cache_clear()
+    yield
+    s3_client.cache_clear()
 
 
 def _document(name: str, bucket: str) -> str:
@@ -100,9 +109,7 @@ def _with_policy(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
     s3_client.cache_clear()
-    store = _store(server)
-    s3_client.cache_clear()
-    return store
+    return _store(server)
 
 
 @pytest.mark.s3
@@ -141,7 +148,6 @@ def test_the_brokers_policy_is_enough_and_no_more(
     assert service.get("files/file-1") == b"rows"
     assert broker.get("jobs/ftjob-1/result.json") == b"mine"
     outside = S3Store(ceph_bucket.bucket, "elsewhere", S3Settings(endpoint_url=ceph_bucket.endpoint_url))
-    outside._client = broker._client
     assert _refused(lambda: outside.get("k")) == "not_permitted"
 
 
@@ -285,7 +291,6 @@ def test_keys_that_are_wrong_are_refused(ceph_bucket: Any, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     s3_client.cache_clear()
     store = _store(ceph_bucket)
-    s3_client.cache_clear()
     assert _refused(store.check) in {"not_permitted", "credentials_wrong"}
 
 
@@ -315,7 +320,6 @@ def test_a_session_of_a_role_has_the_roles_policy(
     monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
     s3_client.cache_clear()
     store = _store(ceph_bucket)
-    s3_client.cache_clear()
     store.check()
     store.put("files/k", b"data")
     assert store.get("files/theirs") == of_the_user.get("files/k") == b"data"
