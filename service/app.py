@@ -25,6 +25,7 @@ from service.models import endpoints as models
 from service.openapi import publish_document
 from service.reports import endpoints as reports
 from service.scans import endpoints as scans
+from service.try_again import TryAgain
 from service.uploads import endpoints as uploads
 
 Companion = Callable[[Context], AbstractContextManager[None]]
@@ -69,6 +70,7 @@ def create_app(context: Context, *, companions: Sequence[Companion] = ()) -> Fas
         redirect_slashes=False,
     )
     app.state.context = context
+    app.add_middleware(TryAgain, limit_bytes=context.settings.max_json_bytes)
     app.add_middleware(Around, metrics=context.metrics)
     install_handlers(app)
     app.include_router(health.router)

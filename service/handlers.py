@@ -21,6 +21,8 @@ from service.errors import ServiceError
 from service.errors import StorageFull
 from service.errors import Unavailable
 from service.errors import problem_response
+from service.try_again import lost
+from service.try_again import mark_lost
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,8 @@ async def _unstorable(request: Request, error: Exception) -> Response:
 async def _database_down(request: Request, error: Exception) -> Response:
     # Cut, not there, read-only, full, waited too long, deadlocked, or no connection is free.
     # Only the class: the message holds SQL and may hold values.
+    if lost(error):
+        mark_lost(request.scope)
     logger.error("database unavailable: %s", type(getattr(error, "orig", None) or error).__name__)
     return _respond(request, Unavailable("The database does not answer.", code="database_unavailable"))
 
