@@ -112,9 +112,10 @@ class WatchedObjects:
             return self._generation
 
     def start(self) -> None:
-        """Begin to list and watch; once is enough."""
+        """Begin to list and watch, unless that is going on."""
         with self._lock:
-            if self._thread is None and not self._stop.is_set():
+            gone = self._thread is None or not self._thread.is_alive()
+            if gone and not self._stop.is_set():
                 name = f"watch-{self._kind.plural}"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
@@ -163,33 +164,33 @@ class WatchedObjects:
     # ---- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        wait_s = FIRST_WAIT_S
+        wait_s = min(FIRST_WAIT_S, self._longest_wait_s)
         version: str | None = None
         while not self._stop.is_set():
             try:
                 if version is None:
                     version = self._list()
                 version = self._follow(version)
-                wait_s = FIRST_WAIT_S
-            except HistoryGone as gone:
-                # The ordinary end of a watch that slept too long. A server that says it again and again
-                # is not to be listed without pause.
-                version, pause_s = None, min(wait_s, self._longest_wait_s)
-                wait_s *= 2
-                self._note_trouble(gone)
-                self._stop.wait(random.uniform(0, pause_s))  # noqa: S311  # spreads load, keeps no secret
+                wait_s = min(FIRST_WAIT_S, self._longest_wait_s)
             except KubernetesError as error:
-                version, pause_s = None, min(wait_s, self._longest_wait_s)
-                wait_s *= 2
-                self._note_trouble(error)
-                asked_s = error.retry_after_s if isinstance(error, KubernetesOverloaded) else None
-                self._stop.wait((asked_s or 0) + random.uniform(pause_s / 2, pause_s))  # noqa: S311  # likewise
+                version, wait_s = None, self._pause(error, wait_s)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # Not what an object looks like: a proxy in between, a server of tomorrow. The thread must live.
+                said = KubernetesUnavailable(f"an answer that makes no sense: {error!r}")
+                version, wait_s = None, self._pause(said, wait_s)
 
-    def _note_trouble(self, error: KubernetesError) -> None:
+    def _pause(self, error: KubernetesError, wait_s: float) -> float:
+        """Wait for a while before all is listed again. Returns how long the next pause may be."""
         with self._lock:
             self._trouble = str(error)
         if not self._stop.is_set():
             logger.warning("watching %s in %s: %s", self._kind.plural, self._namespace, error)
+        # Gone is the ordinary end of a watch that slept too long; a server that says it again and again
+        # is not to be listed without pause either.
+        least_s = 0.0 if isinstance(error, HistoryGone) else wait_s / 2
+        asked_s = (error.retry_after_s or 0.0) if isinstance(error, KubernetesOverloaded) else 0.0
+        self._stop.wait(min(asked_s, self._longest_wait_s) + random.uniform(least_s, wait_s))  # noqa: S311  # keeps no secret
+        return min(2 * wait_s, self._longest_wait_s)
 
     def _list(self) -> str:
         with self._lock:

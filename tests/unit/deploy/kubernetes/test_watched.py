@@ -126,12 +126,24 @@ def test_gone_lists_again(fake_cluster: FakeCluster, watch: Callable[..., Watche
         lambda cluster: cluster.fail("WATCH", "pods", status=500, times=3),
         lambda cluster: cluster.fail("GET", "pods", status=500, times=2),
         lambda cluster: cluster.fail("GET", "pods", status=429, retry_after="0"),
+        lambda cluster: cluster.fail("GET", "pods", status=429, retry_after="86400"),
         lambda cluster: cluster.fail("GET", "pods", status=401),
         lambda cluster: cluster.cut("GET", "pods", times=2),
         lambda cluster: cluster.cut("WATCH", "pods", times=2),
         lambda cluster: cluster.lose_answer("GET", "pods"),
     ],
-    ids=["410", "429", "500-watch", "500-list", "429-list", "401", "cut-list", "cut-watch", "lost"],
+    ids=[
+        "410",
+        "429",
+        "500-watch",
+        "500-list",
+        "429-list",
+        "429-for-a-day",
+        "401",
+        "cut-list",
+        "cut-watch",
+        "lost",
+    ],
 )
 def test_converges_after_a_fault(
     fake_cluster: FakeCluster,
@@ -144,6 +156,22 @@ def test_converges_after_a_fault(
     until(lambda: set(pods.snapshot()) == {"a"})
     fake_cluster.create(KEY, pod("b"))
     until(lambda: set(pods.snapshot()) == {"a", "b"})
+
+
+def test_an_answer_that_makes_no_sense_ends_nothing(
+    fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]
+) -> None:
+    strange = iter([True, True, False])
+
+    def keep(found: Object) -> Object:
+        if next(strange, False):
+            raise KeyError("metadata")
+        return found
+
+    fake_cluster.create(KEY, pod("a"))
+    pods = watch(keep=keep)
+    assert set(pods.snapshot()) == {"a"}
+    assert lists(fake_cluster) == 3
 
 
 def test_a_server_that_fails_is_asked_ever_more_rarely(
