@@ -97,6 +97,12 @@ def s3_errors(what: str) -> Iterator[None]:
         raise StoreRefused("credentials_missing", f"{what}: {error}") from error
     except BotoCoreError as error:  # a bad endpoint URL, ...
         raise StoreError(f"{what}: {error}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # The bytes of an object come from memory: only credentials are read from files here.
+        message = f"{what}: credentials: {error.filename}: {error.strerror}"
+        raise StoreRefused("credentials_missing", message) from error
 
 
 def error_code(error: ClientError) -> str:
@@ -125,6 +131,8 @@ def _refusal(what: str, error: ClientError, code: str, status: int) -> StoreErro
         code = "RequestTimeTooSkewed"
     if code.startswith("KMS.") or "kms" in str(error).lower():
         return StoreRefused("encryption", f"{what}: TEMPER_S3_KMS_KEY_ID: {error} (HTTP {status})")
+    if error.operation_name.startswith("AssumeRole"):
+        return StoreRefused("credentials_wrong", f"{what}: {error} (HTTP {status})")
     if code not in _REFUSALS:
         return StoreError(f"{what}: {error} (HTTP {status})")
     word, advice = _REFUSALS[code]
