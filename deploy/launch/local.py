@@ -238,7 +238,7 @@ class LocalLauncher:
     def _reason(self, process: SupervisedProcess) -> str | None:
         match process.cause:
             case EndCause.DEADLINE:
-                return f"deadline of {self._table.labels(process.name)['deadline_s']} s exceeded"
+                return f"deadline of {self._table.labels(process.name).get('deadline_s', '?')} s exceeded"
             case EndCause.STOPPED:
                 return "stopped"
             case EndCause.SERVICE_GONE:

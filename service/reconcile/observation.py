@@ -112,6 +112,8 @@ class Observed:
     """Runs of jobs that the store knows and the database does not: it may be an old one, about to be recovered."""
     stalled: frozenset[str] = frozenset()
     """Runs that have made no progress for longer than allowed."""
+    lingering: frozenset[str] = frozenset()
+    """Jobs that have had a result for so long that their runs should have ended."""
     told: Mapping[str, Told] = field(default_factory=dict)
     """By job."""
 

@@ -18,6 +18,10 @@ GONE_AFTER_S: Final = 30.0
 guards against a view of the cluster that goes back in time for a moment."""
 PODS_EVERY: Final = 8
 """Listenings to a job, of which one looks for pods that began meanwhile."""
+ASK_EVERY_S: Final = 120.0
+"""Each job's result is asked for this often, whatever its run seems to do."""
+LINGER_S: Final = 300.0
+"""From its result on, a run that does not end is stopped: it holds a machine for nothing."""
 LOOK_AGE_S: Final = 60.0
 """A look that nothing came of so long is repeated."""
 
@@ -69,6 +73,10 @@ class Recollection:
     """By job, since when its run, which was seen, is missing."""
     progress: dict[str, Progress] = field(default_factory=dict)
     looks: dict[str, Look] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
+    """By job, when the store was last asked for a result out of turn."""
+    committed: dict[str, float] = field(default_factory=dict)
+    """By job, when a result was first seen while its run went on."""
     told: dict[str, Told] = field(default_factory=dict)
     turns: dict[str, Turns] = field(default_factory=dict)
     """By job, how often and when it was listened to."""
@@ -79,16 +87,10 @@ class Recollection:
         """Another process has led since: begin anew."""
         self.stopping.clear()
         self.stalled.clear()
-        for known in (
-            self.spared,
-            self.launched,
-            self.missing,
-            self.progress,
-            self.looks,
-            self.told,
-            self.turns,
-        ):
-            known.clear()
+        for by_run in (self.spared, self.launched, self.progress):
+            by_run.clear()
+        for by_job in self._by_job():
+            by_job.clear()
 
     def keep_only(self, work: Collection[str], runs: Mapping[str, Run], *, observed_at: float) -> None:
         """Forget jobs that are over and runs that are gone.
@@ -103,8 +105,11 @@ class Recollection:
         _keep(self.progress, runs.keys())
         _keep(self.spared, runs.keys())
         _keep(self.launched, {name for name, at in self.launched.items() if at >= observed_at} - runs.keys())
-        for by_job in (self.missing, self.looks, self.told, self.turns):
+        for by_job in self._by_job():
             _keep(by_job, work)
+
+    def _by_job(self) -> tuple[dict[str, Any], ...]:
+        return (self.missing, self.looks, self.asked, self.committed, self.told, self.turns)
 
     def looked(self, work_id: str, *, version: int, phase: RunPhase | None, now: float) -> Looked | None:
         """What a look found, if nothing has changed since."""
@@ -137,6 +142,13 @@ class Recollection:
         count = 0 if known is None else known.count + 1
         self.turns[work_id] = Turns(count=count, newest=self.listenings)
         return count % PODS_EVERY == 0
+
+    def to_ask(self, work: Collection[str], limit: int, now: float) -> list[str]:
+        """Of these jobs, some for whose result nobody has asked for long; each comes to its turn."""
+        due = [each for each in work if now - self.asked.setdefault(each, now) >= ASK_EVERY_S]
+        chosen = heapq.nsmallest(limit, due, key=lambda each: self.asked[each])
+        self.asked.update(dict.fromkeys(chosen, now))
+        return chosen
 
     def waited_longest(self, work: Collection[str], limit: int) -> list[str]:
         """Of these jobs, those whose last turn is the longest ago."""

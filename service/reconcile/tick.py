@@ -204,7 +204,7 @@ def _watch(job: DesiredWork, run: Run, observed: Observed, now: float, limits: L
         return
     if is_late(job, now, limits.deadline_s + DEADLINE_SLACK_S):
         yield StopRun(name=run.name, grace_s=STOP_GRACE_S)
-    elif run.name in observed.stalled:
+    elif run.name in observed.stalled or job.id in observed.lingering:
         yield StopRun(name=run.name, grace_s=PAUSE_GRACE_S)
 
 

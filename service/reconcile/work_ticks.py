@@ -8,6 +8,7 @@ small columns are read, whole rows only of what is acted on.
 
 import time
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from service.reconcile.observation import Checked
 from service.reconcile.observation import Looked
 from service.reconcile.observation import Observed
 from service.reconcile.observation import Wanted
+from service.reconcile.recollection import LINGER_S
 from service.reconcile.recollection import Look
 from service.reconcile.recollection import Recollection
 from service.reconcile.tick import tick
@@ -53,6 +55,8 @@ SPARE_S: Final = 60.0
 """After which it is looked again whether a run without a row is to be spared."""
 LISTENED_AT_ONCE: Final = 32
 """Of a thousand jobs, each is heard about twice a minute."""
+ASKED_AT_ONCE: Final = 8
+"""A thousand jobs are asked for once in two minutes."""
 LISTEN_S: Final = 0.3
 """So long a tick waits for what is told; what comes later is kept by the next one."""
 ACT_S: Final = 0.5
@@ -159,6 +163,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             stopping=frozenset(memory.stopping),
             spared=frozenset(name for name, at in memory.spared.items() if now - at < SPARE_S),
             stalled=frozenset(memory.stalled),
+            lingering=frozenset(each for each, at in memory.committed.items() if now - at >= LINGER_S),
             told=dict(memory.told),
         )
 
@@ -172,7 +177,25 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             errand = partial(self._hear, work_id, attempt, find_pods=find_pods)
             if not self._begin(work_id, "Listen", errand, until=until):
                 break
+        for work_id in self._memory.to_ask(self._known, ASKED_AT_ONCE, self._context.clock.now()):
+            key = ("ask", work_id)  # beside whatever else goes on for this job
+            if rows[work_id].status == "validating_files" or self._errands.busy(key):
+                continue
+            run = _newest_run(rows[work_id], runs)
+            if not self._begin(key, "Ask", partial(self._ask, rows[work_id], run), until=until):
+                break
         self._errands.finish(until=until)
+
+    def _ask(self, row: Row, run: Run | None) -> Continuation | None:
+        """Whether there is a result that nobody expects: of a restored row, of a run that does not end."""
+        if self._context.store.info(layout.result_key(row.id)) is None:
+            return None
+
+        def note() -> None:
+            self._memory.committed.setdefault(row.id, self._context.clock.now())
+            self._note_look(row, run, Looked(result=True))
+
+        return note
 
     def _going_on(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> list[str]:
         found = []
@@ -275,7 +298,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
                 errand = partial(self._actions.start, action, read)
         return self._errands.busy(key) or self._begin(key, type(action).__name__, errand, until=until)
 
-    def _begin(self, key: str, what: str, errand: Errand, *, until: float) -> bool:
+    def _begin(self, key: Hashable, what: str, errand: Errand, *, until: float) -> bool:
         def guarded() -> Continuation | None:
             if not self._leads():
                 return None

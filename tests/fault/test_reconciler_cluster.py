@@ -41,9 +41,12 @@ from service.context import Context
 from service.database import Database
 from service.metrics import Metrics
 from service.reconcile import listener
+from service.reconcile.actions import LaunchAttempt
 from service.reconcile.background import TRANSIENT
 from service.reconcile.loop import Reconciler
+from service.reconcile.recollection import ASK_EVERY_S
 from service.reconcile.recollection import GONE_AFTER_S
+from service.reconcile.recollection import LINGER_S
 from service.roles.opening import store_of
 from service.schema import migrate
 from service.settings import settings_from_env
@@ -334,6 +337,39 @@ def test_a_row_without_a_job_is_launched_under_the_same_name(world: World, clust
     assert set(cluster.asked) == {layout.job_name(job, 1)}
 
 
+def test_a_run_that_hangs_after_its_commit_is_stopped_and_has_succeeded(
+    world: World, cluster: Cluster
+) -> None:
+    job, name = begun(world)
+    order = cluster.orders[name]
+    assert world.run_job(order.spec_uri, order.spec_sha256, "pod-1") == 0
+    tick(world, 4, apart_s=ASK_EVERY_S / 2)
+    assert cluster.stopped == [], "it may be about to end"
+    tick(world, 2, apart_s=LINGER_S)
+    assert cluster.stopped == [name]
+    world.settle()
+    assert world.job(job)["status"] == "succeeded"
+    assert cluster.created == [name]
+
+
+def test_a_restored_row_that_waits_for_a_place_learns_of_its_result(world: World, cluster: Cluster) -> None:
+    job, name = begun(world)
+    world.run_all()
+    cluster.jobs.clear()
+    with world.context.database.writing() as session:
+        row = session.get(JobRow, job)
+        assert row is not None
+        row.attempt, row.status, row.phase, row.launched_at = 0, "queued", "queued", None
+        row.next_attempt_at = int(world.context.clock.now()) + 10**6
+        row.version += 1
+    world.restart()
+    tick(world, 3)
+    assert world.job(job)["status"] == "queued", "asked for by turns only"
+    tick(world, 6, apart_s=ASK_EVERY_S)
+    assert world.job(job)["status"] == "succeeded"
+    assert cluster.created == [name]
+
+
 # ---- Jobs that are nobody's, or another's ------------------------------------------------------
 
 
@@ -410,6 +446,29 @@ def test_an_attempt_whose_spec_is_another_jobs_is_stopped(world: World, cluster:
     tick(world, 4)
     assert cluster.stopped == [layout.job_name(job, 2)]
     assert world.job(job)["hardening"]["attempt"] == 1
+
+
+# ---- decisions that came too late ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wish", ["pause", "cancel"])
+def test_what_was_decided_before_its_user_changed_his_mind_is_not_done(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    job = str(world.create()["id"])
+    ticks = world.reconciler._jobs
+    act = ticks._act
+
+    def act_late(actions: Any, *more: Any) -> None:
+        decided = list(actions)
+        if any(isinstance(each, LaunchAttempt) for each in decided):
+            assert world.api.post(f"/v1/fine_tuning/jobs/{job}/{wish}").status_code == 200
+        act(decided, *more)
+
+    monkeypatch.setattr(ticks, "_act", act_late)
+    world.settle()
+    assert cluster.asked == []
+    assert world.job(job)["hardening"]["phase"] in {"paused", "cancelled"}
 
 
 # ---- two that reconcile -------------------------------------------------------------------------

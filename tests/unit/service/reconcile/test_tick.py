@@ -113,7 +113,10 @@ def test_a_result_that_a_restored_database_has_forgotten_is_adopted() -> None:
 
 
 def test_a_result_waits_for_its_run_to_end() -> None:
-    assert decide(running(), runs=run_of(1, RunPhase.RUNNING), looked=RESULT) == []
+    alive = run_of(1, RunPhase.RUNNING)
+    assert decide(running(), runs=alive, looked=RESULT) == []
+    hangs = frozenset({JOB})
+    assert decide(running(), runs=alive, lingering=hangs) == [StopRun(name=job_name(JOB, 1), grace_s=60.0)]
 
 
 @pytest.mark.parametrize("code", range(40, 50))
