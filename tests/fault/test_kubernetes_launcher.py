@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -561,6 +562,41 @@ def test_looking_at_a_thousand_runs_asks_nobody_and_is_quick(
         launcher.observe()
     assert (time.process_time() - began) / 5 < 0.5
     assert len(fake_cluster.requests) - before <= 4  # renewed watches at most
+
+
+def test_nothing_is_remembered_of_runs_that_are_gone(
+    fake_cluster: FakeCluster, launching: Launching, machinery: Callable[[str], Machinery]
+) -> None:
+    launcher = launching()
+    machinery(WAITS)
+    names = [f"harden-a{number}-1" for number in range(5)]
+    for name in names:
+        launcher.launch(order(name, resources=Resources(gpus=1, nodes=2 if name == names[0] else 1)))
+    until(lambda: all("ready" in launcher.log_tail(name) for name in names))
+    for name in names:
+        launcher.stop(name, grace_s=5)
+    until(lambda: all(run.exit_code == 51 for run in launcher.observe().values()))
+    assert launcher._endings._endings
+    assert launcher._logs
+    for name in names:
+        launcher.remove(name)
+    until(lambda: not fake_cluster.all("jobs"))
+    until(lambda: launcher.observe() == {} and not launcher._removed)
+    remembered = (launcher._met, launcher._podless_since, launcher._endings._endings, launcher._logs)
+    assert not any(remembered)
+
+
+def test_many_threads_are_one_launcher(fake_cluster: FakeCluster, launching: Launching) -> None:
+    launcher = launching()
+    names = [f"harden-a{number}-1" for number in range(20)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: launcher.launch(order(name)), names * 3))
+        assert set(launcher.observe()) == set(names)
+        list(threads.map(lambda name: launcher.stop(name, grace_s=1), names * 2))
+        list(threads.map(launcher.log_tail, names))
+        list(threads.map(launcher.remove, names * 2))
+    assert launcher.observe() == {}
+    assert fake_cluster.all("jobs") == {}
 
 
 # ---- several nodes --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a real cluster does to pods of jobs, and what the launcher makes of it."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from kubernetes.client import Configuration
 from real_cluster import ScriptedClient
 from real_cluster import connected
 from real_cluster import own_namespace
@@ -18,9 +20,11 @@ from deploy.contract.layout import spec_key
 from deploy.contract.resources import Resources
 from deploy.kubernetes.client import KubernetesClient
 from deploy.kubernetes.client import Object
+from deploy.kubernetes.errors import KubernetesRefused
 from deploy.kubernetes.kinds import JOBS
 from deploy.kubernetes.kinds import PODS
 from deploy.kubernetes.kinds import SERVICES
+from deploy.kubernetes.kinds import Kind
 from deploy.launch.kubernetes import KubernetesLauncher
 from deploy.launch.protocol import Launch
 from deploy.launch.protocol import Run
@@ -195,6 +199,90 @@ def test_a_suspended_job_waits_and_can_be_stopped(
     launcher.stop(NAME, grace_s=1)
     run = wait_for(launcher, RunPhase.EXITED)
     assert (run.exit_code, run.reason) == (143, "stopped before it started")
+
+
+RIGHTS = [
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "delete", "list", "patch", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["services"], "verbs": ["create", "get"]},
+]
+"""Of the reconciler in the namespace of jobs, as the chart gives them."""
+
+
+def _client_of(
+    client: KubernetesClient, namespace: str, account: str, rules: list[Object]
+) -> KubernetesClient:
+    """A client that is a ServiceAccount with some rights."""
+    group = "rbac.authorization.k8s.io"
+    path = f"/apis/{group}/v1/namespaces/{namespace}"
+    named = {"metadata": {"name": account}}
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    client._object("POST", accounts, body={"apiVersion": "v1", "kind": "ServiceAccount", **named})
+    role: Object = {"apiVersion": f"{group}/v1", "kind": "Role", **named, "rules": rules}
+    client._object("POST", f"{path}/roles", body=role)
+    binding: Object = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        **named,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+    client._object("POST", f"{path}/rolebindings", body=binding)
+    asked = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 600},
+    }
+    token = client._object("POST", f"{accounts}/{account}/token", body=asked)["status"]["token"]
+    ours = client._api.configuration
+    configuration = Configuration(host=ours.host, api_key={"authorization": f"Bearer {token}"})
+    configuration.verify_ssl, configuration.ssl_ca_cert = ours.verify_ssl, ours.ssl_ca_cert
+    return KubernetesClient(configuration)
+
+
+def test_the_rights_that_the_chart_gives_are_enough_and_no_more(
+    client: KubernetesClient, namespace: str
+) -> None:
+    ours = _client_of(client, namespace, "reconciler", RIGHTS)
+    secrets = Kind(api_version="v1", name="Secret", plural="secrets")
+    with pytest.raises(KubernetesRefused, match="403"):
+        ours.list(secrets, namespace, selector="")
+    launcher = KubernetesLauncher(ScriptedClient(ours, WAITS), small_settings(namespace))
+    try:
+        launcher.launch(order(resources=Resources(nodes=2)))
+        launcher.launch(order(resources=Resources(nodes=2)))
+        until(lambda: ready(launcher))
+        launcher.stop(NAME, grace_s=20)
+        assert wait_for(launcher, RunPhase.EXITED).exit_code == 51
+        launcher.remove(NAME)
+        until(lambda: not pods(client, namespace))
+    finally:
+        launcher.close()
+        ours.close()
+
+
+def test_the_pod_has_a_token_for_the_broker_alone(launching: Launching) -> None:
+    code = (
+        "import base64, json, os, pathlib\n"
+        "token = pathlib.Path(os.environ['TEMPER_BROKER_TOKEN_FILE']).read_text()\n"
+        "body = token.split('.')[1]\n"
+        "claims = json.loads(base64.urlsafe_b64decode(body + '=' * (-len(body) % 4)))\n"
+        "pod = claims['kubernetes.io']['pod']\n"
+        "print(json.dumps([claims['aud'], pod['name'], pod['uid'] == os.environ['TEMPER_POD']]))\n"
+        "print(pathlib.Path('/var/run/secrets').exists(), os.getuid(), os.access('/', os.W_OK))\n"
+        "print(sorted(name for name in os.environ if 'SERVICE_HOST' in name))\n"
+        "pathlib.Path('/dev/shm/x').write_bytes(bytes(1 << 20))"
+    )
+    launcher = launching(code)
+    launcher.launch(order())
+    assert wait_for(launcher, RunPhase.EXITED).exit_code == 0
+    claims, place, services = launcher.log_tail(NAME).splitlines()
+    audience, pod, same = json.loads(claims)
+    assert (audience, same) == (["temper-broker"], True)
+    assert pod.startswith(f"{NAME}-")
+    assert place == "False 10001 False"
+    assert services == "['KUBERNETES_SERVICE_HOST']"
 
 
 NODES = """
