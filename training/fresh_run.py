@@ -1,6 +1,7 @@
 """A run at its beginning, from a directory: the model loaded, its adapters added, shared among the ranks."""
 
 import dataclasses
+import gc
 from pathlib import Path
 
 import torch
@@ -48,7 +49,11 @@ def fresh_run(base_dir: Path, plan: TrainingPlan, ranks: Ranks, *, threads: int 
         for each in (source, loaded):
             if each is not None:
                 add_lora(each, plan.adapter)
-    return start_run(loaded, plan, ranks, source)
+    run = start_run(loaded, plan, ranks, source)
+    # Modules refer to one another in circles; a large model must not lie about until somebody looks.
+    del source
+    gc.collect()
+    return run
 
 
 def save_run(run: Run, plan: TrainingPlan, base_dir: Path, directory: Path) -> None:

@@ -252,11 +252,9 @@ class Together:
         """What is measured: sharded by all alike, else by the first process while the others go on and wait."""
         if self.sharding == "ddp":
             return measure() if self.rank == 0 else None
-        try:
-            result: Result = wrapped.evaluate(measure)  # type: ignore[operator]
-        finally:
-            # Nothing was to be differentiated, so nobody else puts the root's weights back into shards.
-            wrapped.reshard()  # type: ignore[operator]
+        result: Result = wrapped.evaluate(measure)  # type: ignore[operator]
+        # Nothing was to be differentiated, so nobody else puts the root's weights back into shards.
+        wrapped.reshard()  # type: ignore[operator]
         return result
 
 
