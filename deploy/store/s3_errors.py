@@ -68,6 +68,8 @@ _REFUSALS: Final = {
         "the server has no such storage class: TEMPER_S3_STORAGE_CLASS",
     ),
 }
+_UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")
+"""Of the many errors of TLS, those that are about the certificate: its signature or dates, its names."""
 _SKEW_S: Final = 15 * 60
 """S3 refuses requests that are older or younger than this."""
 
@@ -80,7 +82,7 @@ def s3_errors(what: str) -> Iterator[None]:
     except ClientError as error:
         raise _from_answer(what, error) from error
     except SSLError as error:
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+        if not any(sign in str(error) for sign in _UNTRUSTED):
             raise StoreUnavailable(f"{what}: {error}") from error
         advice = "the server's certificate is not trusted; AWS_CA_BUNDLE names the file of who signed it"
         raise StoreRefused("certificate", f"{what}: {advice}: {error}") from error

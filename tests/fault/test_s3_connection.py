@@ -288,6 +288,20 @@ def test_a_refusal_for_now_is_retried(store: S3Store, direct: S3Store, s3_proxy:
     assert direct.get("k") == b"data"
 
 
+def test_a_bucket_in_another_region_is_found_there(
+    store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any
+) -> None:
+    """AWS says where it is, and botocore signs anew for that region."""
+    region = b"<Region>eu-west-1</Region></Error>"
+    body = _answer("", "AuthorizationHeaderMalformed").partition(b"\r\n\r\n")[2]
+    body = body.replace(b"</Error>", region)
+    answer = b"HTTP/1.1 400 Bad Request\r\nx-amz-bucket-region: eu-west-1\r\nContent-Length: %d\r\n\r\n%s"
+    elsewhere = fault(answer=answer % (len(body), body))
+    s3_proxy.rule = lambda request: elsewhere if "/us-east-1/s3/" in request.headers else None
+    store.put("k", b"data")
+    assert direct.get("k") == b"data"
+
+
 Call = Callable[[S3Store], Any]
 CALLS: list[Call] = [
     lambda store: store.put("k", b""),
