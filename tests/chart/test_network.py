@@ -231,23 +231,23 @@ def _in(cidr: str) -> bool:
     return METADATA in ipaddress.ip_network(cidr)
 
 
-@pytest.mark.parametrize(
-    "cidr",
-    [
-        "0.0.0.0/0",
-        "128.0.0.0/1",
-        "160.0.0.0/3",
-        "168.0.0.0/7",
-        "169.0.0.0/8",
-        "169.254.0.0/15",
-        "169.254.0.0/16",
-        "169.254.128.0/17",
-        "169.254.169.0/24",
-        "169.254.169.254/32",
-    ],
+BLOCKS = (
+    "0.0.0.0/0",
+    "128.0.0.0/1",
+    "160.0.0.0/3",
+    "168.0.0.0/7",
+    "169.0.0.0/8",
+    "169.254.0.0/15",
+    "169.254.0.0/16",
+    "169.254.128.0/17",
+    "169.254.169.0/24",
+    "169.254.169.254/32",
 )
+PLACES = ("database.to", "objectStore.to", "kubernetesApi.to", "dns.to", "extraEgress")
+
+
 @pytest.mark.parametrize(
-    "key", ["database.to", "objectStore.to", "kubernetesApi.to", "dns.to", "extraEgress"]
+    ("key", "cidr"), [*(("dns.to", cidr) for cidr in BLOCKS), *((key, "0.0.0.0/0") for key in PLACES)]
 )
 def test_a_block_that_holds_them_is_refused(key: str, cidr: str) -> None:
     assert _in(cidr)
