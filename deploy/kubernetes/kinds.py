@@ -34,5 +34,5 @@ HORIZONTAL_POD_AUTOSCALERS: Final = Kind(
 )
 SCALED_OBJECTS: Final = Kind(api_version="keda.sh/v1alpha1", name="ScaledObject", plural="scaledobjects")
 """KEDA's; absent where it is not installed."""
-WORKLOADS: Final = Kind(api_version="kueue.x-k8s.io/v1beta1", name="Workload", plural="workloads")
-"""Kueue's; absent where it is not installed."""
+WORKLOADS: Final = Kind(api_version="kueue.x-k8s.io/v1beta2", name="Workload", plural="workloads")
+"""Kueue's, from 0.15 on (0.20 serves no older version of it); absent where Kueue is not installed."""

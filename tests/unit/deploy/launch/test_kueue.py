@@ -15,7 +15,7 @@ NO_QUOTA = (
 
 def workload(job: str, second: int, *conditions: tuple[str, str, str], **spec: Any) -> Object:
     return {
-        "apiVersion": "kueue.x-k8s.io/v1beta1",
+        "apiVersion": "kueue.x-k8s.io/v1beta2",
         "kind": "Workload",
         "metadata": {
             "name": f"job-{job}",
@@ -73,7 +73,7 @@ def test_without_kueue_nothing_is_said(fake_cluster: FakeCluster) -> None:
 def test_workloads_are_watched(fake_cluster: FakeCluster) -> None:
     client = fake_cluster.client()
     queues = KueueQueues(client, "temper-jobs")
-    made = fake_cluster.create(("kueue.x-k8s.io/v1beta1", "workloads", "temper-jobs"), workload("a", 1))
+    made = fake_cluster.create(("kueue.x-k8s.io/v1beta2", "workloads", "temper-jobs"), workload("a", 1))
     owner = made["metadata"]["ownerReferences"][0]["uid"]
     limit = time.monotonic() + 10
     while queues.reasons() != {owner: "number 1 in queue training"}:
