@@ -33,9 +33,9 @@ TICK_LIMIT_S: Final = 2.0
 PER_JOB_LIMIT: Final = 0.5
 """Of a job among many against one among few: a tick is to cost what has changed, not what there is."""
 MEMORY_LIMIT_MIB: Final = 1.0
-ROUNDS_FACTOR: Final = 4
+ROUNDS_FACTOR: Final = 2
 """A tick is short: so many more rounds than were asked for."""
-MEMORY_TICKS: Final = 40
+MEMORY_TICKS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

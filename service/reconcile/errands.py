@@ -52,10 +52,10 @@ class Errands:
         self._fresh.add(key)
         return True
 
-    def finish(self, *, until: float) -> None:
+    def finish(self, *, until: float) -> list[BaseException]:
         """Wait for the errands begun since the last call, no longer than ``until``, then call what has been returned.
 
-        Raises the first thing that an errand, or what it returned, raised: a defect. The others are done all the same.
+        Returns what errands raised: defects, which must not keep others from being done.
         """
         fresh = [future for key, future in self._going.items() if key in self._fresh]
         self._fresh.clear()
@@ -71,8 +71,7 @@ class Errands:
             continuation = future.result()
             if continuation is not None:
                 continuation()
-        if defects:
-            raise defects[0]
+        return defects
 
     def wait(self) -> None:
         """Until everything that was begun has ended."""

@@ -147,7 +147,8 @@ def _events(data: bytes) -> Iterator[JobEvent | None]:
             continue
         try:
             event = JobEvent.from_bytes(line)
-            usable = event.sequence <= LARGEST_INTEGER
+            # PostgreSQL has no place for the character 0.
+            usable = event.sequence <= LARGEST_INTEGER and b"\\u0000" not in line
             yield event.model_copy(update={"data": _finite(event.data)}) if usable else None
         except (DocumentError, ValueError, RecursionError):
             yield None

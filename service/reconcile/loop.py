@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from deploy.contract import layout
@@ -16,6 +17,7 @@ from deploy.contract.dataset.validation import DatasetSummary
 from deploy.contract.dataset.validation import validate_in_child
 from deploy.endpoint.protocol import EndpointBackend
 from deploy.launch.protocol import Launcher
+from deploy.launch.protocol import Run
 from service.context import Context
 from service.reconcile.background import TRANSIENT
 from service.reconcile.background import Background
@@ -33,6 +35,15 @@ EAGER_S: Final = 0.01
 """Before the next tick, when this one has found what to decide on: nobody waits a whole interval for it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """What a launcher showed at one moment."""
+
+    jobs: dict[str, Run]
+    scans: dict[str, Run]
+    observed_at: float
+
+
 class Reconciler:
     """Brings jobs, scans and endpoints where their rows want them.
 
@@ -44,6 +55,7 @@ class Reconciler:
     """
 
     _stop: threading.Event | None = None
+    _runs: Runs | None = None
 
     def __init__(
         self,
@@ -74,7 +86,11 @@ class Reconciler:
     def tick(self) -> int:
         """Look and act once. Returns how many actions there were."""
         with self._instruments.ticks.time():
-            return self._tick_work() + self._endpoints.tick()
+            return sum(part() for part in self._parts())
+
+    def _parts(self) -> tuple[Callable[[], int], ...]:
+        """Of a tick, in order: what one of them raises must not keep the others from their work."""
+        return self._observe, self._tick_jobs, self._tick_scans, self._endpoints.tick
 
     def close(self) -> None:
         """Stop local runs and servers, and finish background work."""
@@ -92,14 +108,22 @@ class Reconciler:
         """Asked right before anything is done that no row's version guards."""
         return self._stop is None or not self._stop.is_set()
 
-    def _tick_work(self) -> int:
+    def _observe(self) -> int:
+        self._runs = None
         observed_at = self._launcher.observed_at  # before the runs, which are at least as new
-        runs = dict(self._launcher.observe())  # before the rows: see tick()
-        scans = {name: run for name, run in runs.items() if layout.is_scan(name)}
-        jobs = {name: run for name, run in runs.items() if name not in scans}
-        return self._jobs.tick(jobs, observed_at=observed_at) + self._scans.tick(
-            scans, observed_at=observed_at
-        )
+        runs = self._launcher.observe()  # before the rows: see tick.tick()
+        self._runs = Runs(jobs={}, scans={}, observed_at=observed_at)
+        for name, run in runs.items():
+            (self._runs.scans if layout.is_scan(name) else self._runs.jobs)[name] = run
+        return 0
+
+    def _tick_jobs(self) -> int:
+        runs = self._runs
+        return 0 if runs is None else self._jobs.tick(runs.jobs, observed_at=runs.observed_at)
+
+    def _tick_scans(self) -> int:
+        runs = self._runs
+        return 0 if runs is None else self._scans.tick(runs.scans, observed_at=runs.observed_at)
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop. The supervisor: nothing that a tick raises ends the thread."""
@@ -109,19 +133,25 @@ class Reconciler:
         heartbeat = self._context.heartbeats.register("reconciler", max_age_s=HEARTBEAT_AGE_S)
         while not stop.is_set():
             started = time.monotonic()
-            try:
-                self.tick()
+            with self._instruments.ticks.time():
+                for part in self._parts():
+                    self._supervised(part)
+            if self._runs is not None:  # else nothing can be done here; elsewhere it may
                 heartbeat.beat()
-            except TRANSIENT as error:
-                self._instruments.failures.labels("tick").inc()
-                logger.warning("tick failed and will be tried again: %s", error)
-            except Exception:  # the reconciler's supervisor
-                self._instruments.failures.labels("tick").inc()
-                logger.exception("tick failed")
             stop.wait(self._pause_s(time.monotonic() - started))
 
+    def _supervised(self, part: Callable[[], int]) -> None:
+        try:
+            part()
+        except TRANSIENT as error:
+            self._instruments.failures.labels("tick").inc()
+            logger.warning("tick failed and will be tried again: %s", error)
+        except Exception:  # the reconciler's supervisor
+            self._instruments.failures.labels("tick").inc()
+            logger.exception("tick failed")
+
     def _pause_s(self, took_s: float) -> float:
-        if self._jobs.eager or self._scans.eager:
+        if self._runs is not None and (self._jobs.eager or self._scans.eager):
             return EAGER_S
         return max(0.0, self._context.settings.reconcile_interval_s - took_s)
 

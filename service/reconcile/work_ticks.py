@@ -91,6 +91,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         self._actions = WorkActions(tools.context, tools.launcher, tools.background, kind, self._memory)
         self._known: set[str] = set()
         self._begun = 0
+        self._defects: list[BaseException] = []
         self.eager = False
         """Whether something was found that the next tick should not be kept waiting for."""
 
@@ -106,6 +107,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             observed_at: monotonic seconds of the moment that they show.
         """
         self.eager = False
+        self._defects.clear()
         rows = self._read_rows(runs)
         self._count(rows)
         self._memory.keep_only(self._known, runs, observed_at=observed_at)
@@ -115,6 +117,8 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         desired = [self._kind.desired(row) for row in rows.values()]
         actions = tick(desired, observed, now, limits=self._kind.limits)
         self._act(actions, rows, runs)
+        if self._defects:
+            raise self._defects.pop()
         return len(actions)
 
     # ---- looking ----------------------------------------------------------------------------
@@ -184,7 +188,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             run = _newest_run(rows[work_id], runs)
             if not self._begin(key, "Ask", partial(self._ask, rows[work_id], run), until=until):
                 break
-        self._errands.finish(until=until)
+        self._defects += self._errands.finish(until=until)
 
     def _ask(self, row: Row, run: Run | None) -> Continuation | None:
         """Whether there is a result that nobody expects: of a restored row, of a run that does not end."""
@@ -266,9 +270,9 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         for action in _from(changes, self._begun):
             if time.monotonic() >= until:
                 break
-            self._change(action, rows)
             self._begun += 1
-        self._errands.finish(until=until)
+            self._change(action, rows)
+        self._defects += self._errands.finish(until=until)
 
     def _change(self, action: decisions.Change, rows: Mapping[str, Row]) -> None:
         with self._instruments.guard(type(action).__name__):

@@ -37,6 +37,7 @@ def record(
         at=at,
         level=level,
         type="message",
-        message=message[:2000],
+        # Some of it may be a run's own words, and PostgreSQL has no place for the character 0.
+        message=message[:2000].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         data=data,
     )

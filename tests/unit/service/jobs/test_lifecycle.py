@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.contract import layout
+from deploy.contract.result import JobFailure
 from deploy.contract.spec import JobSpec
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
@@ -308,6 +309,7 @@ def test_a_hostile_job_can_neither_break_the_reconciler_nor_the_history(world: A
         + str(2**70).encode()
         + b',"prefix":"jobs/%s/x"}}' % job.encode(),
         head + b'5,"data":{"arm":"control","step":3,"prefix":"jobs/ftjob-other/x"}}',
+        head + b'6,"data":{"arm":"control","step":4,"note":"\\u0000"}}',
     ]
     store = world.context.store
     store.put(layout.event_segment_key(job, 1, "pod-x", 0), b"\n".join(lines))
@@ -320,6 +322,16 @@ def test_a_hostile_job_can_neither_break_the_reconciler_nor_the_history(world: A
     assert {event["data"].get("step") for event in world.events(job) if event["type"] == "metrics"} >= {1, 2}
     assert world.api.get(f"/v1/fine_tuning/jobs/{job}/checkpoints").json()["data"] == []
     assert world.finish(job)["status"] == "succeeded"
+
+
+def test_a_refusal_in_words_that_no_database_can_hold_is_a_refusal(world: Any) -> None:
+    job = world.create()["id"]
+    world.settle(until="running", job_id=job)
+    said = JobFailure(exit_code=42, code="invalid_dataset", message="row 3: \0 is no text")
+    world.context.store.put(layout.failure_key(job, 1, "pod-x"), said.to_bytes())
+    world.launcher.exit(layout.job_name(job, 1), 42)
+    world.settle()
+    assert world.job(job)["error"]["code"] == "invalid_dataset"
 
 
 def test_a_result_too_large_to_read_fails_the_job(world: Any) -> None:
