@@ -34,7 +34,7 @@ CUSTOM: dict[str, tuple[str, set[str]]] = {
     ),
     "monitoring.coreos.com/v1 PrometheusRule": ("groups", {"groups"}),
     "gateway.networking.k8s.io/v1 HTTPRoute": ("rules", {"parentRefs", "hostnames", "rules"}),
-    "kueue.x-k8s.io/v1beta1 LocalQueue": ("clusterQueue", {"clusterQueue"}),
+    "kueue.x-k8s.io/v1beta2 LocalQueue": ("clusterQueue", {"clusterQueue"}),
     "cilium.io/v2 CiliumNetworkPolicy": ("egress", {"endpointSelector", "egress"}),
 }
 """Of kinds that Kubernetes does not define: the field that must be there, and all that may be."""
