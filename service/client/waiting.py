@@ -101,6 +101,8 @@ def progress_line(job: dict[str, Any]) -> str:
     if not isinstance(hardening, dict):
         return one_line(str(job.get("status")))
     parts = [one_line(str(hardening.get("phase") or job.get("status")), limit=60)]
+    if hardening.get("waiting"):
+        parts.append(one_line(str(hardening["waiting"]), limit=120))
     progress = hardening.get("progress")
     for arm, numbers in progress.items() if isinstance(progress, dict) else ():
         step, total = (

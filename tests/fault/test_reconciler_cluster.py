@@ -143,7 +143,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def context(tmp_path: Path, migrated: Path) -> Iterator[Context]:
-    settings = settings_from_env({"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_MAX_RUNNING_JOBS": "10"})
+    settings = settings_from_env(
+        {"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_MAX_RUNNING_JOBS": "10"}
+        | {"TEMPER_RECONCILE_INTERVAL_S": "0.02"}
+    )
     settings.home.mkdir()
     shutil.copy(migrated, settings.home / "temper.db")
     database = Database(settings.database_url)
@@ -523,6 +526,21 @@ def test_a_former_leader_that_goes_on_ticking_changes_nothing(world: World, clus
     assert (cluster.stopped, cluster.removed, cluster.asked) == ([], [], [name])
     assert world.finish(job)["status"] == "succeeded"
     former.close()
+
+
+def test_who_leads_again_does_not_go_by_what_it_remembers(world: World, cluster: Cluster) -> None:
+    job, name = begun(world)
+    tick(world, 2)
+    pass_time(world, 1.5 * world.context.settings.stall_s)  # while another one led, and heard
+    stop = threading.Event()
+    thread = threading.Thread(target=world.reconciler.run, args=(stop,))
+    thread.start()
+    time.sleep(1.0)
+    stop.set()
+    thread.join()
+    assert name not in cluster.stopped
+    world.restart()
+    assert world.finish(job)["status"] == "succeeded"
 
 
 def test_two_that_both_believe_to_lead_make_one_job_and_one_history(world: World, cluster: Cluster) -> None:

@@ -284,6 +284,16 @@ def test_progress_of_any_form_is_a_line(job: dict[str, Any]) -> None:
     assert "\n" not in progress_line(job)
 
 
+def test_what_a_job_waits_for_is_part_of_its_line() -> None:
+    job = {
+        "status": "queued",
+        "hardening": {"phase": "pending", "waiting": "0/4 nodes\nhave a GPU", "progress": {}},
+    }
+    line = progress_line(job)
+    assert line.startswith("pending, 0/4 nodes")
+    assert "\n" not in line
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_moves_a_cursor(text: str) -> None:
     document = document_of(failing_report)
