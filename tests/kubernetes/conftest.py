@@ -6,15 +6,19 @@ from collections.abc import Iterator
 import kubernetes
 import pytest
 from helm_release import Release
+from helm_release import installed_release
 from helm_release import new_release
 
 
 @pytest.fixture(scope="session")
 def release() -> Iterator[Release]:
-    """An installed release; its namespaces are gone afterwards."""
+    """An installed release; its namespaces are gone afterwards, unless it was there before."""
     for variable in ("KUBECONFIG", "TEMPER_CLUSTER_VALUES"):
         if variable not in os.environ:
             pytest.fail(f"{variable} is not set: see 'Try an install' in docs/cluster.md")
+    if "TEMPER_CLUSTER_RELEASE" in os.environ:
+        yield installed_release(os.environ["TEMPER_CLUSTER_RELEASE"])
+        return
     release = new_release()
     try:
         try:

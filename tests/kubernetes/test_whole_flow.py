@@ -77,7 +77,7 @@ def test_upload_train_kill_resume_serve_ask(release: Release, tiny_decoder_dir: 
     rows = "".join(f"get row {n} of users,db.get('users'; {n})\n" for n in range(ROWS))
     training_file.write_text(f"src,tgt\n{rows}")
     with release.http() as http:
-        base_url = f"{http.base_url}v1"
+        base_url = f"{str(http.base_url).rstrip('/')}/v1"
         client = openai.OpenAI(base_url=base_url, api_key=release.api_key())
         model = upload_base_model(http, tiny_decoder_dir, release=release)
         file = client.files.create(file=training_file, purpose="fine-tune")
