@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from deploy.store.protocol import StoreFull
+from deploy.store.protocol import StoreRefused
 from deploy.store.protocol import StoreUnavailable
 from service.errors import BadRequest
 from service.errors import NotFound
@@ -36,6 +37,7 @@ def install_handlers(app: FastAPI) -> None:
     for unavailable in (OperationalError, InterfaceError, InternalError, PoolTimeoutError):
         app.add_exception_handler(unavailable, _database_down)
     app.add_exception_handler(StoreUnavailable, _store_down)
+    app.add_exception_handler(StoreRefused, _store_refused)
     app.add_exception_handler(StoreFull, _store_full)
 
 
@@ -95,6 +97,13 @@ async def _database_down(request: Request, error: Exception) -> Response:
 async def _store_down(request: Request, error: Exception) -> Response:
     logger.error("object store unavailable: %s", error)
     return _respond(request, Unavailable("The object store does not answer.", code="store_unavailable"))
+
+
+async def _store_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreRefused)  # noqa: S101
+    logger.error("object store refuses: %s: %s", error.code, error)
+    message = f"The object store refuses requests ({error.code}); its operator has to change something."
+    return _respond(request, Unavailable(message, code="store_refused"))
 
 
 async def _store_full(request: Request, error: Exception) -> Response:

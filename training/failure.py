@@ -8,6 +8,7 @@ from deploy.store.protocol import ObjectCorrupt
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreFull
+from deploy.store.protocol import StoreRefused
 from training.errors import InvalidInput
 from training.errors import JobError
 from training.errors import PlatformFault
@@ -30,6 +31,8 @@ def _platform(error: Exception) -> tuple[ExitCode, str, str]:
     match error:
         case StoreFull():
             blame = (ExitCode.DISK_FULL, "disk_full", f"the object store is full: {error}")
+        case StoreRefused():
+            blame = (ExitCode.STORE_UNAVAILABLE, f"store_{error.code}", f"object store: {error}")
         case StoreError():
             blame = (ExitCode.STORE_UNAVAILABLE, "store_unavailable", f"object store: {error}")
         case OSError() if error.errno in _FULL or "No space left" in str(error):

@@ -1,5 +1,6 @@
 """Whether a bucket does what the store needs, tried on an object that nobody else sees."""
 
+import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from deploy.store.s3_client import S3Client
 from deploy.store.s3_errors import s3_errors
 from deploy.store.s3_settings import S3Settings
 
+logger = logging.getLogger(__name__)
 PROBES: Final = "probes/"
 """Where the objects of a check lie. One that stays, because its process was killed, is a few bytes."""
 _FIRST: Final = b"the first of two"
@@ -38,6 +40,10 @@ class S3Check:
             StoreRefused: one of them does not work, or not as it must.
             StoreUnavailable: the server did not answer.
         """
+        if self.settings.in_the_clear:
+            logger.warning(
+                "%s: the endpoint is plain HTTP: others may read and change what travels", self._where
+            )
         key = f"{self.above}{PROBES}{secrets.token_hex(16)}"
         named = {"Bucket": self.bucket, "Key": key, **self.settings.owner}
         self._list()

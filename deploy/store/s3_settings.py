@@ -122,6 +122,14 @@ class S3Settings:
         """What every request says of the bucket's owner."""
         return {"ExpectedBucketOwner": self.bucket_owner} if self.bucket_owner else {}
 
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether requests leave this machine without encryption."""
+        if self.endpoint_url is None or not self.endpoint_url.startswith("http://"):
+            return False
+        host = urlsplit(self.endpoint_url).hostname or ""
+        return host not in {"localhost", "::1"} and not host.startswith("127.")
+
     def write_options(self, key: str) -> dict[str, Any]:
         """What a PutObject or a CreateMultipartUpload of a key (from the bucket's root) says beside the bytes."""
         tag = "temper=checkpoint" if self.tags and _CHECKPOINT.search(key) else None

@@ -62,6 +62,18 @@ def test_a_good_bucket_passes_once(store: S3Store, direct: S3Store, s3_proxy: An
     assert direct._client.list_multipart_uploads(Bucket=direct._bucket).get("Uploads", ()) == ()
 
 
+def test_plain_http_to_another_machine_is_warned_of(
+    direct: S3Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_store(direct)
+    assert "plain HTTP" not in caplog.text
+    monkeypatch.setattr(S3Settings, "in_the_clear", True)
+    direct._checked = False
+    with caplog.at_level("WARNING", "deploy.store.s3_check"):
+        check_store(direct)
+    assert [message for message in caplog.messages if "plain HTTP" in message]
+
+
 def test_a_directory_needs_no_check(tmp_path: Path) -> None:
     assert not isinstance(DirStore(tmp_path), Checked)
     check_store(DirStore(tmp_path))

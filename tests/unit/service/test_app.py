@@ -106,6 +106,21 @@ def test_readiness_says_in_a_word_why_the_store_refuses(
     assert "secret-bucket" not in response.text
 
 
+def test_a_store_that_refuses_is_told_apart_from_one_that_is_away(
+    api: TestClient, context: Context, error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise StoreRefused("not_permitted", "s3://secret-bucket: s3:PutObject")
+
+    monkeypatch.setattr(type(context.store), "put", refuses)
+    files = {"file": ("t.jsonl", b'{"prompt": "a", "completion": "b"}\n')}
+    response = api.post("/v1/files", data={"purpose": "fine-tune"}, files=files)
+    error = error_of(response, 503)
+    assert error["code"] == "store_refused"
+    assert "not_permitted" in error["message"]
+    assert "secret-bucket" not in response.text
+
+
 def test_ready_means_that_the_reconciler_beats(api: TestClient, context: Context) -> None:
     heartbeat = context.heartbeats.register("reconciler", max_age_s=0.0)
     heartbeat.beat()

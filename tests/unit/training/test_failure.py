@@ -11,6 +11,7 @@ from deploy.contract.exit_codes import is_users
 from deploy.store.protocol import ObjectCorrupt
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreFull
+from deploy.store.protocol import StoreRefused
 from deploy.store.protocol import StoreUnavailable
 from training.errors import InvalidInput
 from training.errors import JobError
@@ -24,6 +25,7 @@ from training.failure import describe
         (ObjectCorrupt("files/file-x"), ExitCode.INPUT_CHANGED, "input_changed"),
         (StoreFull("files/file-x"), ExitCode.DISK_FULL, "disk_full"),
         (StoreUnavailable("timed out"), ExitCode.STORE_UNAVAILABLE, "store_unavailable"),
+        (StoreRefused("clock_skewed", "by 20 min"), ExitCode.STORE_UNAVAILABLE, "store_clock_skewed"),
         (OSError(errno.ENOSPC, "No space left on device"), ExitCode.DISK_FULL, "disk_full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), ExitCode.DISK_FULL, "disk_full"),
         (OSError("I/O error: No space left on device (os error 28)"), ExitCode.DISK_FULL, "disk_full"),

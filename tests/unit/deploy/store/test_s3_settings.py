@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from deploy.store.protocol import StoreError
+from deploy.store.protocol import StoreRefused
 from deploy.store.s3_client import s3_client
 from deploy.store.s3_settings import VARIABLES
 from deploy.store.s3_settings import S3Settings
@@ -194,3 +196,27 @@ def test_checksums_are_aws_business_unless_asked_for() -> None:
     assert config(S3Settings(endpoint_url="http://s3.example")) == ("when_required", "when_required")
     asked = S3Settings(endpoint_url="http://s3.example", request_checksums="when_supported")
     assert config(asked) == ("when_supported", "when_required")
+
+
+@pytest.mark.parametrize(
+    ("url", "in_the_clear"),
+    [
+        (None, False),
+        ("https://s3.example", False),
+        ("http://127.0.0.1:9000", False),
+        ("http://[::1]:9000", False),
+        ("http://localhost", False),
+        ("http://s3.example", True),
+        ("http://10.0.0.1:9000", True),
+    ],
+)
+def test_what_travels_in_the_clear(url: str | None, in_the_clear: bool) -> None:
+    assert S3Settings(endpoint_url=url).in_the_clear is in_the_clear
+
+
+def test_every_variable_and_every_refusal_is_on_the_page() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "s3.md").read_text()
+    assert [name for name in sorted(VARIABLES) if f"`{name}`" not in page] == []
+    told = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE))
+    known = set(re.findall(r"``([a-z_]+)``", str(StoreRefused.__doc__))) - {"code"}
+    assert told - {"unreachable"} == known
