@@ -12,6 +12,7 @@ from deploy.contract.exit_codes import ExitCode
 from deploy.contract.exit_codes import is_users
 from deploy.launch.pod_state import Ending
 from deploy.launch.pod_state import PodPhase
+from deploy.launch.pod_state import ending_since
 from deploy.launch.pod_state import index_of
 from deploy.launch.pod_state import is_disrupted
 from deploy.launch.pod_state import phase_of
@@ -26,6 +27,9 @@ STOPPED: Final = "temper/stopped"
 """Annotation of a Job that was told to stop."""
 DEADLINE: Final = "temper/deadline-s"
 """Annotation of a Job: the deadline that it was launched with."""
+NODE_SILENCE_S: Final = 300.0
+"""A pod that has not ended so long after its grace is over lies on a node that is gone. The cluster itself waits as
+long before it takes pods from a node that is silent."""
 TERMINATED: Final = 128 + signal.SIGTERM
 _CODE_IN_WORDS: Final = re.compile(r"failed with exit code (\d{1,3}) matching FailJob rule")
 """How the Job controller words it; the pod that said it may be gone."""
@@ -60,11 +64,10 @@ def run_of(attempt: Attempt, *, now: float, pending_timeout_s: float) -> Run:
     if _condition(attempt.job, "Complete"):
         return Run(name=attempt.name, phase=RunPhase.EXITED, exit_code=0)
     failed = _condition(attempt.job, "Failed")
-    if failed and any(phase_of(pod) is not PodPhase.ENDED for pod in attempt.pods):
-        # All its pods have ended; what is watched of them has not come that far, and has the exit code.
-        return Run(name=attempt.name, phase=RunPhase.RUNNING)
     if failed:
         return _failed(attempt, failed)
+    if _is_abandoned(attempt, now):
+        return _abandoned(attempt)
     if attempt.job["metadata"].get("deletionTimestamp"):
         return _lost(attempt, "its Job was deleted")
     if attempt.job["spec"].get("suspend"):
@@ -88,6 +91,9 @@ def nodes_of(job: Mapping[str, Any]) -> int:
 
 
 def _failed(attempt: Attempt, failed: Mapping[str, Any]) -> Run:
+    if any(phase_of(pod) is not PodPhase.ENDED for pod in attempt.pods):
+        # All its pods have ended; what is watched of them has not come that far, and has the exit code.
+        return Run(name=attempt.name, phase=RunPhase.RUNNING)
     decisive = _decisive(attempt.endings)
     code = None if decisive is None else decisive.exit_code
     if is_stopped(attempt.job):
@@ -130,6 +136,23 @@ def _weight(ending: Ending, *, several: bool) -> tuple[bool, bool, bool, bool, f
     disrupted = ending.disrupted is not several
     # The cluster's timestamps are whole seconds: alone they would not tell the first from those it took along.
     return (not verdict, disrupted, ending.taken_down, code is None, ending.finished_at, ending.index)
+
+
+def _is_abandoned(attempt: Attempt, now: float) -> bool:
+    """Whether a pod should have ended long ago, and nothing runs in its place.
+
+    The kubelet of a dead node reports no end, so the Job's controller waits for one: for days, if nobody
+    deletes the node. Should the pod still run there, the attempt's number keeps it from doing harm.
+    """
+    active = [pod for pod in attempt.pods if phase_of(pod) is not PodPhase.ENDED]
+    overdue = {index_of(pod) for pod in active if now - (ending_since(pod) or now) > NODE_SILENCE_S}
+    return bool(overdue - {index_of(pod) for pod in active if ending_since(pod) is None})
+
+
+def _abandoned(attempt: Attempt) -> Run:
+    if is_stopped(attempt.job):
+        return _exited(attempt, TERMINATED, "stopped; its node does not answer")
+    return _lost(attempt, "its node does not answer", RunCause.EVICTED)
 
 
 def _suspended(attempt: Attempt) -> Run:

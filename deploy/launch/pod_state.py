@@ -102,6 +102,11 @@ def waiting_since(pod: Mapping[str, Any]) -> float | None:
     return moment(pod["metadata"].get("creationTimestamp"))
 
 
+def ending_since(pod: Mapping[str, Any]) -> float | None:
+    """Unix seconds, by the API server's clock, at which the grace of a deleted pod is over."""
+    return moment(pod["metadata"].get("deletionTimestamp"))
+
+
 def why_waiting(pod: Mapping[str, Any]) -> tuple[str, RunCause | None]:
     """In the scheduler's or the kubelet's own words."""
     waiting = (_container(pod).get("state") or {}).get("waiting") or {}

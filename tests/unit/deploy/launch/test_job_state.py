@@ -319,6 +319,21 @@ def test_a_job_deleted_by_hand() -> None:
     assert run(late, ended(42)).exit_code == 42
 
 
+def test_a_dead_node_holds_nobody_for_ever() -> None:
+    """Its pod never ends, and its Job waits for that."""
+    held = pod("Running", state=RUNNING, deleted=True, conditions=(DRAINED,))
+    assert run(job(), held, now=NOW + 200).phase is RunPhase.RUNNING
+    lost = (RunPhase.LOST, None, "its node does not answer", RunCause.EVICTED)
+    assert said(run(job(), held, now=NOW + 300)) == lost
+    stuck = run(stopped(), held, now=NOW + 300)
+    assert said(stuck) == (RunPhase.EXITED, 143, "stopped; its node does not answer", None)
+    assert run(stopped(suspend=True), held, now=NOW + 300).phase is RunPhase.EXITED
+    other = pod("Running", state=RUNNING, name="y")
+    assert run(job(), held, other, now=NOW + 300).phase is RunPhase.RUNNING
+    node = pod("Running", state=RUNNING, index=1)
+    assert said(run(job(nodes=2), held, node, now=NOW + 300)) == lost
+
+
 def test_pods_that_are_gone_leave_the_jobs_own_words() -> None:
     worded = "Container training for pod jobs/harden-a-1-x failed with exit code 42 matching FailJob rule at index 0"
     assert run(job(("Failed", "PodFailurePolicy", worded))).exit_code == 42
