@@ -47,8 +47,8 @@ FULL_CODES: Final = frozenset({"storage_full", "quota_exceeded"})
 
 SMALL_BYTES: Final = 1 << 20
 """Up to here an object goes through the broker whole; larger ones go past it where the store can do that."""
-ONCE_BYTES: Final = 16 << 20
-"""Of an object that is put once: a result is a document."""
+ONCE_BYTES: Final = 4 << 20
+"""Of a result: it is a document, with at most some thousand files in it. Whatever else is put once is small."""
 PAGE: Final = 5000
 """Objects of one page of a listing."""
 MOST_PARTS: Final = 10_000

@@ -3,7 +3,7 @@
 Covers: everything that :class:`deploy.store.protocol.ObjectStore` promises, tokens that rotate, a broker that restarts
 or is replaced, cut connections, URLs that expire in the middle. Every byte is hashed here, whoever carried it.
 Does not cover: an object that is overwritten with one of the same size while it is streamed by the broker itself
-and the stream breaks (readers that know its SHA-256 find out), or ``put_once`` of more than 16 MiB.
+and the stream breaks (readers that know its SHA-256 find out), or ``put_once`` of more than 4 MiB.
 """
 
 from collections.abc import Iterable
@@ -92,7 +92,7 @@ class BrokeredStore:
         return self._put(key, source, part_size_bytes=self._settings.part_size_bytes, in_flight=1)
 
     def put_once(self, key: str, data: bytes) -> bool:
-        """Write an object unless one exists; see the protocol. Raises StoreError for more than 16 MiB."""
+        """Write an object unless one exists; see the protocol. Raises StoreError for more than 4 MiB."""
         written_key_parts(key)
         if len(data) > ONCE_BYTES:
             raise StoreError(f"{key}: {len(data)} bytes cannot be put once; the limit is {ONCE_BYTES}")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Annotated
 from typing import ClassVar
 from typing import Final
@@ -173,6 +174,10 @@ class Caller:
         except Denied as error:
             self.broker.instruments.refused.labels(error.code).inc()
             raise
+
+    def may_tidy(self, address: Address) -> None:
+        """Return if the pod may, or might, write there. Raises Denied."""
+        replace(self, scope=replace(self.scope, closed=None)).allow(Action.WRITE, address)
 
     @property
     def account(self) -> str:

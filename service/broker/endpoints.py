@@ -169,7 +169,8 @@ async def put(request: Request, caller: CallerDep, address: WrittenDep) -> Respo
         raise BadRequest("If-None-Match: only * is known.", code="invalid_condition", param="if-none-match")
     action = Action.WRITE if condition is None else Action.WRITE_ONCE
     caller.allow(action, address)
-    limit_bytes = SMALL_BYTES if action is Action.WRITE else ONCE_BYTES
+    commits = action is Action.WRITE_ONCE and address.key == caller.scope.commits
+    limit_bytes = ONCE_BYTES if commits else SMALL_BYTES
     data = await small_body(request, caller.broker.limits, limit_bytes=limit_bytes)
     with _audited(caller, action, address, size_bytes=len(data)):
         await caller.run(_write(caller, action, address, data))
@@ -350,8 +351,8 @@ async def complete(request: Request, caller: CallerDep, address: WrittenDep, upl
 
 @router.delete(UPLOADS, status_code=204)
 async def abort(caller: CallerDep, address: WrittenDep, upload: UploadId) -> Response:
-    """Give a large object up."""
-    caller.allow(Action.WRITE, address)
+    """Give a large object up; whoever may not write any more may still tidy up."""
+    caller.may_tidy(address)
     await caller.run(lambda: caller.broker.uploads(address).abort(upload))
     caller.broker.quotas.given_up(caller.account, upload)
     return Response(status_code=204)

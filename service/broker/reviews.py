@@ -13,7 +13,7 @@ from service.broker.identity import PodIdentity
 from service.broker.identity import Reviewer
 
 KNOWN_S: Final = 30.0
-"""A deleted pod's token is good for so long at most."""
+"""A deleted pod's token is good for so long at most, and for what the API server itself remembers: some 10 s."""
 REFUSED_S: Final = 5.0
 MOST_REMEMBERED: Final = 8192
 """Entries, each of some 500 bytes."""

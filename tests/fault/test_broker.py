@@ -21,6 +21,7 @@ from broker_server import POD
 from broker_server import TOKEN
 from broker_server import BrokerServer
 from broker_server import bare_context
+from certificates import write_certificate
 
 from deploy.contract.layout import BROKER_UPLOADS
 from deploy.store import broker_connection
@@ -678,6 +679,27 @@ def test_a_url_that_is_none_is_named(url: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_certificate_that_is_not_there_is_named(broker: BrokerServer, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="TEMPER_BROKER_CA_FILE"):
         broker.store(ca_file=tmp_path / "none.crt")
+
+
+def test_pods_know_the_broker_by_its_certificate(
+    make_broker: Callable[..., BrokerServer], own: DirStore, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    write_certificate(certificate, key)
+    context = bare_context(tmp_path / "home", own)
+    settings = replace(context.settings, broker_tls=(certificate, key))
+    broker = make_broker(replace(context, settings=settings))
+    url = broker.url.replace("http:", "https:")
+    store = broker.store(url=url, ca_file=certificate)
+    store.put("k", b"1")
+    assert store.get("k") == b"1"
+    store._connection._broker.clear()  # a server that stops would wait for this end to say good-bye
+    with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+        broker.store(url=url, max_attempts=1).get("k")
+    other, other_key = tmp_path / "other.crt", tmp_path / "other.key"
+    write_certificate(other, other_key)
+    with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+        broker.store(url=url, ca_file=other, max_attempts=1).get("k")
 
 
 def test_the_broker_reaches_stores_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy.store.brokered import BrokeredStore
 from deploy.store.directory import DirStore
 from deploy.store.opening import InvalidUri
 from deploy.store.opening import locate
 from deploy.store.opening import object_uri
+from deploy.store.opening import open_directly
 from deploy.store.opening import open_store
 from deploy.store.protocol import InvalidKey
 from deploy.store.protocol import StoreError
@@ -102,3 +104,42 @@ def test_a_directory_needs_no_boto3(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert answer.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("uri", "known_as"),
+    [
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3://bucket", "s3://bucket"),
+        ("file:///a/b/", "file:///a/b"),
+        ("file://localhost/a%20b", "file:///a%20b"),
+    ],
+)
+def test_where_there_is_a_broker_every_store_is_reached_through_it(
+    monkeypatch: pytest.MonkeyPatch, uri: str, known_as: str
+) -> None:
+    monkeypatch.setenv("TEMPER_BROKER_URL", "http://broker:8002/")
+    store = open_store(uri)
+    assert isinstance(store, BrokeredStore)
+    assert store.uri == known_as
+    above, key = locate(uri.rstrip("/") + "/k")
+    assert isinstance(above, BrokeredStore)
+    assert key == "k"
+    assert not isinstance(open_directly(uri), BrokeredStore)
+
+
+@pytest.mark.parametrize("uri", ["s3://B/x", "http://x/y", "relative", "s3://bucket/../x", "file://host/x"])
+def test_a_broker_is_not_asked_for_what_is_no_store(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("TEMPER_BROKER_URL", "http://broker:8002")
+    with pytest.raises(InvalidUri):
+        open_store(uri)
+
+
+def test_reaching_a_broker_needs_neither_boto3_nor_a_server_framework() -> None:
+    code = (
+        "import os, sys; os.environ['TEMPER_BROKER_URL'] = 'http://broker'\n"
+        "from deploy.store.opening import open_store; open_store('s3://bucket/x')\n"
+        "print(*{'boto3', 'botocore', 'fastapi', 'starlette', 'aiohttp', 'kubernetes'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
