@@ -62,7 +62,14 @@ def create_job(
 
     created = create_once(session, JOBS, repetition, sha256_hex(body.to_bytes()), accept, now=now)
     if created.new:
-        history.record(session, JOBS, created.row, f"Created fine-tuning job: {created.row.id}", at=now)
+        history.record(
+            session,
+            JOBS,
+            created.row,
+            f"Created fine-tuning job: {created.row.id}",
+            at=now,
+            sequence=history.CREATION,
+        )
     return created.row
 
 

@@ -187,7 +187,8 @@ class WorkRebuilder:
             session.flush()
             for request in record.requests:
                 session.merge(JOBS.requests(work_id=row.id, **request.model_dump()))
-            history.record(session, JOBS, row, f"Created fine-tuning job: {row.id}", at=row.created_at)
+            said = f"Created fine-tuning job: {row.id}"
+            history.record(session, JOBS, row, said, at=row.created_at, sequence=history.CREATION)
             self._hear(session, row, row.attempt)
             if isinstance(outcome, VerifiedResult) and weights is not None:
                 publish(session, row, outcome, now=outcome.result.finished_at)
@@ -242,7 +243,8 @@ class WorkRebuilder:
             session.flush()
             for request in record.requests:
                 session.merge(SCANS.requests(work_id=row.id, **request.model_dump()))
-            history.record(session, SCANS, row, f"Created scan: {row.id}", at=row.created_at)
+            said = f"Created scan: {row.id}"
+            history.record(session, SCANS, row, said, at=row.created_at, sequence=history.CREATION)
             self._hear(session, row, row.attempt)
             if isinstance(outcome, VerifiedScan):
                 publish_scan(session, row, outcome, now=outcome.result.finished_at)

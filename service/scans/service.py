@@ -42,7 +42,9 @@ def create_scan(session: Session, body: CreateScan, repetition: Repetition, *, n
 
     created = create_once(session, SCANS, repetition, sha256_hex(body.to_bytes()), accept, now=now)
     if created.new:
-        history.record(session, SCANS, created.row, f"Created scan: {created.row.id}", at=now)
+        history.record(
+            session, SCANS, created.row, f"Created scan: {created.row.id}", at=now, sequence=history.CREATION
+        )
     return created.row
 
 

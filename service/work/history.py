@@ -1,6 +1,7 @@
 """Events that the service itself writes into the history of a job or a scan."""
 
 from typing import Any
+from typing import Final
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -11,6 +12,8 @@ from service.work.repository import Row
 from service.work.repository import WorkRepository
 
 Level = Literal["info", "warn", "error"]
+CREATION: Final = -1
+"""Comes before the first decision about a row, which finds it at version 0."""
 
 
 def record(
@@ -21,19 +24,20 @@ def record(
     *,
     at: float,
     level: Level = "info",
+    sequence: int | None = None,
     **data: Any,
 ) -> None:
     """Tell the user what the service did.
 
-    The sequence is the version that the row had when this was decided, so a decision that is applied
-    again after a crash is told once.
+    The sequence, unless one is given, is the version that the row had when this was decided, so a decision
+    that is applied again after a crash is told once.
     """
     repository.add_event(
         session,
         work_id=row.id,
         attempt=0,
         pod="",
-        sequence=row.version,
+        sequence=row.version if sequence is None else sequence,
         at=at,
         level=level,
         type="message",
