@@ -54,6 +54,8 @@ class ShowWaiting:
     reason: str | None
     queued: bool
     """For its turn, not for a machine."""
+    launching: bool = False
+    """The launcher has not taken it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from service.reconcile.actions import Retry
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
 from service.reconcile.observation import Problem
+from service.reconcile.observation import Refused
 
 BACKOFF_S: Final = (2, 10, 60, 300)
 """Before the second, third, ... start."""
@@ -26,6 +27,10 @@ MAX_INTERRUPTIONS: Final = 100
 """Starts in all. Interruptions (a drained node, a service that was restarted) count for nothing else."""
 REPEATABLE: Final = 2
 """Failures of a kind that comes back: the second attempt resumes from a checkpoint, a third would be a waste."""
+LAUNCH_WITHIN_S: Final = 3600.0
+"""An order that is refused for longer (by a quota, a policy, a missing namespace) is not taken any more."""
+LAUNCH_TRIES: Final = 10
+"""At least: after an hour without a network one refusal says nothing."""
 ADVICE: Final = (
     "Ask for more with hardening.resources.memory_gib, or lower batch_size or hardening.training.max_tokens."
 )
@@ -81,6 +86,17 @@ def deadline_problem(limits: Limits) -> Problem:
     return Problem(
         code="deadline_exceeded", message=f"The run was stopped at its deadline of {limits.deadline_s:g} s."
     )
+
+
+def is_hopeless(refused: Refused, now: float) -> bool:
+    """Whether a launch was refused for so long, and so often, that it will always be."""
+    return now - refused.since >= LAUNCH_WITHIN_S and refused.times >= LAUNCH_TRIES
+
+
+def launch_problem(refused: Refused) -> Problem:
+    """Why a run that no launcher took failed."""
+    message = f"The run could not be launched within {LAUNCH_WITHIN_S:g} s: {refused.reason.rstrip('.')}."
+    return Problem(code="launch_failed", message=message)
 
 
 def _of(run: Run, failures: Sequence[JobFailure]) -> JobFailure | None:

@@ -26,7 +26,7 @@ from service.reconcile.errands import Errands
 from service.reconcile.instruments import Instruments
 from service.reconcile.job_kind import JobKind
 from service.reconcile.scan_kind import ScanKind
-from service.reconcile.work_ticks import Tools
+from service.reconcile.tools import Tools
 from service.reconcile.work_ticks import WorkTicks
 
 logger = logging.getLogger(__name__)

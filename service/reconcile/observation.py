@@ -92,6 +92,16 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """That a launcher does not take an order, again and again."""
+
+    reason: str
+    since: float
+    """Unix seconds."""
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What launcher and store show."""
 
@@ -116,6 +126,8 @@ class Observed:
     """Jobs that have had a result for so long that their runs should have ended."""
     told: Mapping[str, Told] = field(default_factory=dict)
     """By job."""
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+    """By job whose newest attempt could not be launched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,14 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 from typing import Final
 
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
 from service.reconcile.observation import Looked
+from service.reconcile.observation import Refused
 from service.reconcile.observation import Told
 
 GONE_AFTER_S: Final = 30.0
@@ -78,6 +80,7 @@ class Recollection:
     committed: dict[str, float] = field(default_factory=dict)
     """By job, when a result was first seen while its run went on."""
     told: dict[str, Told] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
     turns: dict[str, Turns] = field(default_factory=dict)
     """By job, how often and when it was listened to."""
     listenings: int = 0
@@ -109,7 +112,7 @@ class Recollection:
             _keep(by_job, work)
 
     def _by_job(self) -> tuple[dict[str, Any], ...]:
-        return (self.missing, self.looks, self.asked, self.committed, self.told, self.turns)
+        return (self.missing, self.looks, self.asked, self.committed, self.told, self.refused, self.turns)
 
     def looked(self, work_id: str, *, version: int, phase: RunPhase | None, now: float) -> Looked | None:
         """What a look found, if nothing has changed since."""
@@ -122,6 +125,11 @@ class Recollection:
     def note_missing(self, work_id: str, now: float) -> bool:
         """A run that was seen is not there. Returns whether it counts as gone."""
         return now - self.missing.setdefault(work_id, now) >= GONE_AFTER_S
+
+    def note_refused(self, work_id: str, reason: str, now: float) -> None:
+        """The launcher did not take an order."""
+        known = self.refused.get(work_id, Refused(reason=reason, since=now, times=0))
+        self.refused[work_id] = replace(known, reason=reason, times=known.times + 1)
 
     def note_running(self, name: str, now: float, *, stall_s: float | None) -> None:
         """A run goes on; it stalls when it was heard, again and again, and told nothing for so long."""

@@ -40,12 +40,15 @@ from service.reconcile.actions import VerifyResult
 from service.reconcile.ending import after
 from service.reconcile.ending import after_gone
 from service.reconcile.ending import deadline_problem
+from service.reconcile.ending import is_hopeless
 from service.reconcile.ending import is_late
+from service.reconcile.ending import launch_problem
 from service.reconcile.observation import LAUNCHING
 from service.reconcile.observation import TERMINAL
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
 from service.reconcile.observation import Observed
+from service.reconcile.observation import Told
 from service.reconcile.observation import Wanted
 from service.reconcile.observation import is_over
 
@@ -183,15 +186,26 @@ def _missing(job: DesiredWork, observed: Observed, now: float, limits: Limits) -
     if job.launched_at is not None and looked is None:
         yield LookInStore(job_id=job.id, attempt=job.attempt)
     elif not job.seen:
-        yield _launch(job, now, limits)
+        yield from _launch(job, observed, now, limits)
     elif job_name(job.id, job.attempt) in observed.gone:
         yield after_gone(job, looked.failures if looked else (), now, limits)
 
 
-def _launch(job: DesiredWork, now: float, limits: Limits) -> Action:
+def _launch(job: DesiredWork, observed: Observed, now: float, limits: Limits) -> Iterator[Action]:
     if job.launched_at is not None and now - job.launched_at >= limits.deadline_s:
-        return Fail(job_id=job.id, problem=deadline_problem(limits))
-    return LaunchAttempt(job_id=job.id, attempt=job.attempt)
+        yield Fail(job_id=job.id, problem=deadline_problem(limits))
+        return
+    refused, told = observed.refused.get(job.id), observed.told.get(job.id)
+    if refused is not None and is_hopeless(refused, now):
+        yield Fail(job_id=job.id, problem=launch_problem(refused))
+        return
+    yield LaunchAttempt(job_id=job.id, attempt=job.attempt)
+    if refused is not None and (told is None or _is_news(told, refused.reason, now)):
+        yield ShowWaiting(job_id=job.id, reason=refused.reason, queued=False, launching=True)
+
+
+def _is_news(told: Told, reason: str | None, now: float) -> bool:
+    return reason != told.reason and now - told.at >= TELL_EVERY_S
 
 
 def _watch(job: DesiredWork, run: Run, observed: Observed, now: float, limits: Limits) -> Iterator[Action]:
@@ -213,7 +227,7 @@ def _wait(job: DesiredWork, run: Run, observed: Observed, now: float) -> Iterato
     if told is None or job.phase == LAUNCHING or queued != told.queued:
         news = True
     else:
-        news = run.reason != told.reason and now - told.at >= TELL_EVERY_S
+        news = _is_news(told, run.reason, now)
     if news:
         yield ShowWaiting(job_id=job.id, reason=run.reason, queued=queued)
 

@@ -17,13 +17,11 @@ from deploy.contract import layout
 from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
 from deploy.launch.protocol import Launch
-from deploy.launch.protocol import Launcher
+from deploy.launch.protocol import LaunchError
 from deploy.store.opening import object_uri
 from deploy.store.protocol import ObjectMissing
-from service.context import Context
 from service.reconcile import actions as decisions
 from service.reconcile import listener
-from service.reconcile.background import Background
 from service.reconcile.errands import Continuation
 from service.reconcile.kind import WorkKind
 from service.reconcile.observation import LAUNCHING
@@ -31,6 +29,7 @@ from service.reconcile.observation import Checked
 from service.reconcile.observation import Problem
 from service.reconcile.observation import Told
 from service.reconcile.recollection import Recollection
+from service.reconcile.tools import Tools
 from service.work import history
 from service.work.inputs import BadInputs
 from service.work.progress import waiting_of
@@ -48,17 +47,11 @@ STOP_GRACE_S: Final = 10.0
 class WorkActions(Generic[Row, EventRow, RequestRow]):
     """The hands of the reconciler, for one kind of work."""
 
-    def __init__(
-        self,
-        context: Context,
-        launcher: Launcher,
-        background: Background,
-        kind: WorkKind[Row, EventRow, RequestRow],
-        memory: Recollection,
-    ) -> None:
-        self._context = context
-        self._launcher = launcher
-        self._background = background
+    def __init__(self, tools: Tools, kind: WorkKind[Row, EventRow, RequestRow], memory: Recollection) -> None:
+        self._context = tools.context
+        self._launcher = tools.launcher
+        self._background = tools.background
+        self._failures = tools.instruments.failures
         self._kind = kind
         self._memory = memory
 
@@ -166,17 +159,22 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
         if row.launched_at is None and not self._write(row, None, **self._launching(row)):
             return None
         name = layout.job_name(row.id, attempt)
-        self._launcher.launch(
-            Launch(
-                name=name,
-                spec_uri=object_uri(self._context.store, layout.spec_key(row.id, attempt)),
-                spec_sha256=row.spec_sha256,
-                deadline_s=int(self._kind.limits.deadline_s),
-                kind=self._kind.run_kind,
-                resources=self._kind.resources(row),
-                queue=self._kind.queue(row),
-            )
+        order = Launch(
+            name=name,
+            spec_uri=object_uri(self._context.store, layout.spec_key(row.id, attempt)),
+            spec_sha256=row.spec_sha256,
+            deadline_s=int(self._kind.limits.deadline_s),
+            kind=self._kind.run_kind,
+            resources=self._kind.resources(row),
+            queue=self._kind.queue(row),
         )
+        try:
+            self._launcher.launch(order)
+        except LaunchError as error:
+            self._failures.labels("LaunchAttempt").inc()
+            logger.warning("%s", error)
+            now, said = self._context.clock.now(), str(error)
+            return lambda: self._memory.note_refused(row.id, said, now)
         launched = time.monotonic()
         return lambda: self._memory.launched.update({name: launched})
 
@@ -212,7 +210,7 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
         return sha256_hex(data) if written == self._kind.make_spec(row, attempt) else None
 
     def _show_waiting(self, row: Row, action: decisions.ShowWaiting) -> None:
-        phase = "queued" if action.queued else "pending"
+        phase = LAUNCHING if action.launching else "queued" if action.queued else "pending"
         if row.phase != phase or waiting_of(row.progress) != action.reason:
             said = None if action.reason is None else f"The run waits: {action.reason}."
             progress = with_waiting(row.progress, action.reason)

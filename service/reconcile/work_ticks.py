@@ -11,25 +11,19 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from typing import Generic
 from typing import TypeVar
 
 from deploy.contract import layout
-from deploy.launch.protocol import Launcher
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
-from service.context import Context
 from service.reconcile import actions as decisions
 from service.reconcile import ingest
 from service.reconcile import listener
-from service.reconcile.background import Background
 from service.reconcile.errands import Continuation
 from service.reconcile.errands import Errand
-from service.reconcile.errands import Errands
-from service.reconcile.instruments import Instruments
 from service.reconcile.kind import WorkKind
 from service.reconcile.listener import Heard
 from service.reconcile.observation import TERMINAL
@@ -41,6 +35,7 @@ from service.reconcile.recollection import LINGER_S
 from service.reconcile.recollection import Look
 from service.reconcile.recollection import Recollection
 from service.reconcile.tick import tick
+from service.reconcile.tools import Tools
 from service.reconcile.work_actions import WorkActions
 from service.work.progress import heard_of
 from service.work.progress import numbers_of
@@ -63,21 +58,6 @@ ACT_S: Final = 0.5
 """So long a tick acts; what is left is decided anew by the next one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What the ticks of all kinds of work share."""
-
-    context: Context
-    launcher: Launcher
-    background: Background
-    """For long checks."""
-    errands: Errands
-    """For short questions to store and launcher."""
-    instruments: Instruments
-    leads: Callable[[], bool]
-    """Whether this process may still act on what no row's version guards."""
-
-
 class WorkTicks(Generic[Row, EventRow, RequestRow]):
     """Brings the rows of one kind where they are wanted."""
 
@@ -88,7 +68,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         self._leads = tools.leads
         self._kind = kind
         self._memory = Recollection()
-        self._actions = WorkActions(tools.context, tools.launcher, tools.background, kind, self._memory)
+        self._actions = WorkActions(tools, kind, self._memory)
         self._known: set[str] = set()
         self._begun = 0
         self._defects: list[BaseException] = []
@@ -155,6 +135,8 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
                 memory.missing.pop(work_id, None)
             elif memory.note_missing(work_id, now):
                 gone.add(layout.job_name(work_id, row.attempt))
+            if run is not None:
+                memory.refused.pop(work_id, None)
             if run is not None and run.phase is RunPhase.RUNNING:
                 memory.note_running(run.name, now, stall_s=self._kind.stall_s)
         return Observed(
@@ -169,6 +151,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             stalled=frozenset(memory.stalled),
             lingering=frozenset(each for each, at in memory.committed.items() if now - at >= LINGER_S),
             told=dict(memory.told),
+            refused=dict(memory.refused),
         )
 
     # ---- listening --------------------------------------------------------------------------

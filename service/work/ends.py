@@ -5,6 +5,7 @@ from typing import Final
 
 CODES: Final[Mapping[str, str]] = {
     "deadline_exceeded": "the run was stopped at its deadline",
+    "launch_failed": "the cluster did not take the run, again and again",
     "unschedulable": "no machine took the run for longer than the operator lets it wait",
     "image_pull_failed": "the run's image did not come within that time",
     "out_of_memory": "it needs more memory than it has: said at once where the machine killed it, after a second try "

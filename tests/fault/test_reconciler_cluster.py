@@ -40,6 +40,7 @@ from service.app import create_app
 from service.context import Context
 from service.database import Database
 from service.metrics import Metrics
+from service.reconcile import ending
 from service.reconcile import listener
 from service.reconcile.actions import LaunchAttempt
 from service.reconcile.background import TRANSIENT
@@ -226,6 +227,42 @@ def test_a_launch_whose_answer_is_lost_makes_one_job(world: World, cluster: Clus
     cluster.loses_answers = False
     assert world.finish(job)["status"] == "succeeded"
     assert cluster.created == [layout.job_name(job, 1)]
+
+
+def test_a_run_that_the_cluster_never_takes_is_told_of_and_given_up(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "LAUNCH_WITHIN_S", 300.0)
+    job = str(world.create()["id"])
+
+    def refuse() -> None:
+        raise LaunchError("exceeded quota: jobs=10")
+
+    cluster.before_launch = refuse
+    tick(world, 8, apart_s=1.0)
+    shown = world.job(job)
+    assert (shown["status"], shown["hardening"]["waiting"]) == ("queued", "exceeded quota: jobs=10")
+    assert sum("exceeded quota" in said for said in told(world, job)) == 1
+    tick(world, 20, apart_s=30.0)
+    done = world.job(job)
+    assert (done["status"], done["error"]["code"]) == ("failed", "launch_failed")
+    assert "exceeded quota: jobs=10" in done["error"]["message"]
+    cluster.before_launch = lambda: None
+    assert world.finish(str(world.create()["id"]))["status"] == "succeeded"
+
+
+def test_a_quota_that_is_free_again_lets_the_run_begin(world: World, cluster: Cluster) -> None:
+    job = str(world.create()["id"])
+
+    def refuse() -> None:
+        raise LaunchError("exceeded quota: jobs=10")
+
+    cluster.before_launch = refuse
+    tick(world, 20, apart_s=30.0)
+    cluster.before_launch = lambda: None
+    done = world.finish(job)
+    assert (done["status"], done["hardening"]["waiting"]) == ("succeeded", None)
+    assert done["hardening"]["attempt"] == 1
 
 
 def test_a_view_that_lags_neither_launches_again_nor_loses_the_run(world: World, cluster: Cluster) -> None:

@@ -37,6 +37,7 @@ from service.reconcile.observation import Limits
 from service.reconcile.observation import Looked
 from service.reconcile.observation import Observed
 from service.reconcile.observation import Problem
+from service.reconcile.observation import Refused
 from service.reconcile.observation import Told
 from service.reconcile.observation import Wanted
 from service.reconcile.observation import is_over
@@ -177,6 +178,24 @@ def test_a_row_without_a_run_is_launched_again_under_the_same_name() -> None:
     assert decide(launched) == [LaunchAttempt(job_id=JOB, attempt=2)]
     assert decide(launched, looked={}) == [LookInStore(job_id=JOB, attempt=2)]
     assert decide(running(attempt=2, launched_at=None)) == [LaunchAttempt(job_id=JOB, attempt=2)]
+
+
+def test_an_order_that_is_refused_is_told_of_tried_again_and_given_up() -> None:
+    job = running(status="queued", phase="launching")
+    refused = {JOB: Refused(reason="no quota", since=0.0, times=9)}
+    launch = LaunchAttempt(job_id=JOB, attempt=1)
+    waits = ShowWaiting(job_id=JOB, reason="no quota", queued=False, launching=True)
+    assert decide(job, refused=refused) == [launch, waits]
+    told = {JOB: Told(reason="no quota", queued=False, at=0.0)}
+    assert decide(job, now=900.0, refused=refused, told=told) == [launch]
+    limits = dataclasses.replace(LIMITS, deadline_s=1e6)
+    seen = Observed(refused=refused, told=told, looked={JOB: Looked()})
+    assert tick([job], seen, 3600.0, limits=limits) == [launch], "one try in an hour says nothing"
+    often = dataclasses.replace(seen, refused={JOB: Refused(reason="no quota", since=0.0, times=10)})
+    [action] = tick([job], often, 3600.0, limits=limits)
+    assert isinstance(action, Fail)
+    assert action.problem.code == "launch_failed"
+    assert "no quota" in action.problem.message
 
 
 def test_a_view_that_is_older_than_a_launch_does_not_launch_again() -> None:
