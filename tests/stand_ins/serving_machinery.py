@@ -252,7 +252,8 @@ class _Pod:
         """As this pod sees paths and ports."""
         model = str(self._root / "model")
         found = [model + word.removeprefix("/model") if word.startswith("/model") else word for word in argv]
-        return [str(self.port) if word == "8000" else word for word in found]
+        here = {"8000": str(self.port), "0.0.0.0": "127.0.0.1"}  # noqa: S104 - what it is never to listen on
+        return [here.get(word, word) for word in found]
 
     def _ended(self, code: int) -> None:
         self._process, self._started, self.ready = None, False, False

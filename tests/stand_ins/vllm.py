@@ -5,7 +5,7 @@ Told to end, it aborts what it is doing, as vLLM does.
 """
 
 import json
-import os
+import secrets
 import sys
 import threading
 import time
@@ -17,6 +17,8 @@ WEIGHTS = Path(next(word for word in sys.argv[1:] if word.startswith("/")))
 OPTIONS = dict(zip(sys.argv, sys.argv[1:], strict=False))
 MODEL, PORT = OPTIONS["--served-model-name"], int(OPTIONS["--port"])
 BEHAVIOUR = json.loads((WEIGHTS / "config.json").read_text()).get("stand_in", "")
+START = secrets.token_hex(8)
+"""Tells one start from another."""
 LOCK = threading.Lock()
 FIGURES = {"tokens": 0, "running": 0}
 
@@ -48,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         with LOCK:
             FIGURES["tokens"] += 1
         choice = {"index": 0, "text": f"echo {prompt}", "logprobs": None, "finish_reason": "stop"}
-        answer = {"id": f"cmpl-{os.getpid()}", "object": "text_completion", "created": 1, "model": MODEL}
+        answer = {"id": f"cmpl-{START}", "object": "text_completion", "created": 1, "model": MODEL}
         self.reply(200, json.dumps({**answer, "choices": [choice], "usage": {"total_tokens": 2}}).encode())
 
     def reply(self, status: int, body: bytes) -> None:
@@ -67,6 +69,6 @@ if BEHAVIOUR == "crash":
     raise RuntimeError("no kernel for head size 33")
 if BEHAVIOUR == "hang":
     time.sleep(600)
-server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+server = ThreadingHTTPServer((OPTIONS["--host"], PORT), Handler)
 server.daemon_threads = True
 server.serve_forever(0.05)
