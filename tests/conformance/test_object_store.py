@@ -4,6 +4,7 @@ import errno
 import hashlib
 import itertools
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -11,11 +12,14 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_server import BrokerServer
 from broker_server import bare_context
+from s3_server import fresh_bucket
 
 from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
@@ -56,22 +60,46 @@ def _directory(root: Path) -> Backend:
     )
 
 
-def _s3(bucket: str) -> Backend:
+def _s3(bucket: str, prefix: str = "some/prefix") -> Backend:
     settings = S3Settings(endpoint_url=os.environ["AWS_ENDPOINT_URL"], part_size_bytes=PART_BYTES)
     client = s3_client(settings)
     return Backend(
-        store=S3Store(bucket, "some/prefix", settings),
-        overwrite=lambda key, data: client.put_object(Bucket=bucket, Key=f"some/prefix/{key}", Body=data),
+        store=S3Store(bucket, prefix, settings),
+        overwrite=lambda key, data: client.put_object(Bucket=bucket, Key=f"{prefix}/{key}", Body=data),
         unfinished=lambda: len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())),
     )
 
 
-def _brokered(backend: Backend, own: ObjectStore, request: pytest.FixtureRequest, home: Path) -> Backend:
+@pytest.fixture(scope="session")
+def directory_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """A broker over a directory, one for all tests: they keep apart by prefix."""
+    root = tmp_path_factory.mktemp("brokered")
+    broker = BrokerServer(
+        context=bare_context(root / "home", DirStore(root / "own")), token_file=root / "token"
+    )
+    yield broker.start()
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_broker(
+    s3_endpoint_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[BrokerServer, str]]:
+    """A broker over a bucket, and the bucket's name, likewise."""
+    root = tmp_path_factory.mktemp("brokered")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bucket = fresh_bucket(monkeypatch, s3_endpoint_url, access_key="test", secret_key="test").bucket
+        own = S3Store(bucket, "", S3Settings(endpoint_url=s3_endpoint_url))
+    broker = BrokerServer(context=bare_context(root / "home", own), token_file=root / "token")
+    yield broker.start(), bucket
+    broker.stop()
+
+
+def _brokered(backend: Backend, broker: BrokerServer, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """The same store, reached through a broker whose own store holds it, as pods reach theirs."""
-    broker = request.getfixturevalue("make_broker")(bare_context(home, own))
-    monkeypatch = request.getfixturevalue("monkeypatch")
     monkeypatch.setenv("TEMPER_BROKER_URL", broker.url)
     monkeypatch.setenv("TEMPER_BROKER_TOKEN_FILE", str(broker.token_file))
+    own = broker.context.store
     return Backend(
         store=broker.store(backend.store.uri, part_size_bytes=PART_BYTES),
         overwrite=backend.overwrite,
@@ -79,28 +107,51 @@ def _brokered(backend: Backend, own: ObjectStore, request: pytest.FixtureRequest
     )
 
 
+def _brokered_directory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    broker: BrokerServer = request.getfixturevalue("directory_broker")
+    own = Path(broker.context.store.uri.removeprefix("file://"))
+    root = own / secrets.token_hex(8)
+    root.mkdir(parents=True)
+    backend = _directory(root)
+    unfinished = lambda: len(list((own / ".tmp").glob("*")))  # noqa: E731 - what is written lies there
+    return _brokered(replace(backend, unfinished=unfinished), broker, monkeypatch)
+
+
+def _brokered_s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    broker, bucket = request.getfixturevalue("s3_broker")
+    request.getfixturevalue("s3_server")  # for what the test does behind the broker's back
+    return _brokered(_s3(bucket, secrets.token_hex(8)), broker, monkeypatch)
+
+
+def _brokered_ceph(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """The only one of them whose server checks what a URL was signed for."""
+    bucket = request.getfixturevalue("ceph_bucket").bucket
+    home = request.getfixturevalue("tmp_path") / "home"
+    broker = request.getfixturevalue("make_broker")(bare_context(home, S3Store(bucket)))
+    return _brokered(_s3(bucket), broker, monkeypatch)
+
+
+BROKERED = {"directory": _brokered_directory, "s3": _brokered_s3, "ceph": _brokered_ceph}
+CEPH = [pytest.mark.s3, pytest.mark.slow]
 BACKENDS = [
     "directory",
     pytest.param("s3_server", id="s3"),
-    "brokered_directory",
-    "brokered_s3",
-    pytest.param("ceph_bucket", id="ceph", marks=[pytest.mark.s3, pytest.mark.slow]),
+    pytest.param("ceph_bucket", id="ceph", marks=CEPH),
+    "brokered-directory",
+    "brokered-s3",
+    pytest.param("brokered-ceph", marks=CEPH),
 ]
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param in {"directory", "brokered_directory"}:
+def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    brokered = str(request.param).removeprefix("brokered-")
+    if brokered in BROKERED and brokered != request.param:
+        return BROKERED[brokered](request, monkeypatch)
+    if request.param == "directory":
         (tmp_path / "root").mkdir()
-        backend = _directory(tmp_path / "root")
-        own: ObjectStore = DirStore(tmp_path)
-    else:
-        fixture = "s3_server" if request.param == "brokered_s3" else request.param
-        bucket = request.getfixturevalue(fixture).bucket
-        backend, own = _s3(bucket), S3Store(bucket)
-    if not request.param.startswith("brokered"):
-        return backend
-    return _brokered(backend, own, request, tmp_path / "home")
+        return _directory(tmp_path / "root")
+    return _s3(request.getfixturevalue(request.param).bucket)
 
 
 @pytest.fixture

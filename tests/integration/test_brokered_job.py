@@ -104,6 +104,7 @@ def test_a_job_through_the_broker_ends_as_one_without(job_bench: JobBench, broke
     assert brokered.trained_tokens == direct.trained_tokens
 
 
+@pytest.mark.slow
 def test_a_job_that_is_cancelled_while_it_trains_commits_nothing(
     job_bench: JobBench, broker: BrokerServer
 ) -> None:

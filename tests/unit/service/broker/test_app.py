@@ -1,199 +1,27 @@
 """The broker over HTTP with the service's own rows: who gets what, and when no more."""
 
 import logging
-import threading
 from collections.abc import Callable
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from broker_server import FakeReviewer
+from broker_world import JOB
+from broker_world import MINE
+from broker_world import RESULT
+from broker_world import UID
+from broker_world import World
 from fastapi.routing import APIRoute
-from starlette.testclient import TestClient
 
 from deploy.contract import layout
 from deploy.contract.document import sha256_hex
-from deploy.contract.method import DeceLoss
-from deploy.contract.scan import ScanSpec
-from deploy.contract.spec import DatasetRef
-from deploy.contract.spec import JobSpec
-from deploy.contract.spec import StoredBaseModel
-from deploy.contract.spec import TrainingPlan
 from deploy.store.broker_wire import CODE_HEADER
 from deploy.store.broker_wire import SHA256_HEADER
 from deploy.store.broker_wire import SIZE_HEADER
-from deploy.store.directory import DirStore
 from service.auth import OPEN_ROUTES
-from service.broker.app import create_broker_app
-from service.broker.authorisation import Account
-from service.broker.authorisation import Accounts
-from service.broker.authoriser import DatabaseAuthoriser
-from service.broker.identity import PodIdentity
-from service.broker.limits import BrokerLimits
-from service.context import Context
-from service.jobs.service import cancel_job
 from service.tables import EndpointRow
-from service.tables import FileRow
-from service.tables import JobRow
 from service.tables import ModelRow
-from service.tables import ScanRow
-
-JOB = "ftjob-abc"
-UID = "7a1e2b0c-33f1-4d55-8f0e-0d2c8a4f1b6e"
-MINE = layout.pod_prefix(JOB, 1, UID)
-RESULT = layout.result_key(JOB)
-ACCOUNTS = Accounts(
-    jobs=Account(namespace="temper-jobs", name="temper-job"),
-    endpoints=Account(namespace="temper-endpoints", name="temper-endpoint"),
-)
-GRACE_S = 300.0
-CALLER = "job.pod.1"
-
-
-def _pod(name: str, *, uid: str = UID, account: Account = ACCOUNTS.jobs) -> PodIdentity:
-    return PodIdentity(namespace=account.namespace, service_account=account.name, pod_name=name, pod_uid=uid)
-
-
-PODS = {
-    "job.pod.1": _pod("harden-abc-1-x4k2z"),
-    "job.pod.2": _pod("harden-abc-2-x4k2z", uid="uid-2"),
-    "other.job.1": _pod("harden-other-1-x4k2z", uid="uid-3"),
-    "no.row.1": _pod("harden-none-1-x4k2z"),
-    "scan.pod.1": _pod("scan-abc-1-x4k2z", uid="uid-4"),
-    "endpoint.pod.1": _pod("ep-1-5c9f8d7b6-x4k2z", account=ACCOUNTS.endpoints),
-    "stranger.pod.1": _pod("harden-abc-1-x4k2z", account=Account(namespace="default", name="temper-job")),
-}
-
-
-@dataclass
-class World:
-    """A broker with one job that runs, on a store that holds what the job needs."""
-
-    context: Context
-    http: TestClient
-    reviewer: FakeReviewer
-
-    def ask(self, method: str, path: str, token: str | None = CALLER, **more: Any) -> Any:
-        headers = {
-            **({} if token is None else {"authorization": f"Bearer {token}"}),
-            **more.pop("headers", {}),
-        }
-        return self.http.request(method, path, headers=headers, follow_redirects=False, **more)
-
-    def get(self, key: str, token: str | None = CALLER, *, store: str | None = None, **more: Any) -> Any:
-        query = {"store": store or self.context.store.uri, "key": key}
-        return self.ask("GET", "/v1/objects", token, params=query, **more)
-
-    def put(self, key: str, data: bytes, token: str = CALLER, *, once: bool = False, **headers: Any) -> Any:
-        query = {"store": self.context.store.uri, "key": key}
-        sent = {SHA256_HEADER: sha256_hex(data), **({"if-none-match": "*"} if once else {}), **headers}
-        return self.ask("PUT", "/v1/objects", token, params=query, content=data, headers=sent)
-
-    def change(self, **values: Any) -> None:
-        with self.context.database.writing() as session:
-            row = session.get(JobRow, JOB)
-            for name, value in values.items():
-                setattr(row, name, value)
-
-    def cancel(self) -> None:
-        with self.context.database.writing() as session:
-            cancel_job(session, JOB, now=self.context.clock.now())
-
-
-def _file(name: str) -> FileRow:
-    return FileRow(
-        id=name, filename="t.csv", purpose="fine-tune", bytes=1, sha256="0" * 64, created_at=1, deleted=False
-    )
-
-
-def _job(job_id: str, attempt: int) -> JobRow:
-    return JobRow(
-        id=job_id,
-        model="base",
-        training_file="file-1",
-        seed=1,
-        method={},
-        hyperparameters={},
-        hardening={},
-        status="running",
-        attempt=attempt,
-        created_at=1,
-    )
-
-
-def _dataset(key: str) -> DatasetRef:
-    return DatasetRef(key=key, filename="t.csv", size_bytes=1, sha256=sha256_hex(b"1"), format="csv", rows=1)
-
-
-def _spec(context: Context, base: DirStore, job_id: str, attempt: int) -> None:
-    spec = JobSpec(
-        job_id=job_id,
-        attempt=attempt,
-        store_uri=context.store.uri,
-        base_model=StoredBaseModel(uri=f"{base.uri}/base/", files=(base.put("base/config.json", b"{}"),)),
-        training_file=_dataset("files/file-1"),
-        probe_file=_dataset("files/file-probe"),
-        loss=DeceLoss(alpha_base=0.9, label_smoothing=0.05),
-        training=TrainingPlan(n_epochs=1, batch_size=1, learning_rate=0.1),
-        created_at=1,
-    )
-    context.store.put(layout.spec_key(job_id, attempt), spec.to_bytes())
-
-
-@pytest.fixture
-def make_world(context: Context, tmp_path: Path) -> Iterator[Callable[..., World]]:
-    clients: list[TestClient] = []
-
-    def make(**limits: Any) -> World:
-        store, base = context.store, DirStore(tmp_path / "elsewhere")
-        base.put("base/other.json", b"not of the spec")
-        for file in ("file-1", "file-2", "file-probe"):
-            store.put(layout.file_key(file), b"1")
-        _spec(context, base, JOB, 1)
-        _spec(context, base, JOB, 2)
-        _spec(context, base, "ftjob-other", 1)
-        scan = ScanSpec(
-            scan_id="scan-abc", attempt=1, store_uri=store.uri, file=_dataset("files/file-2"), created_at=1
-        )
-        store.put(layout.spec_key("scan-abc", 1), scan.to_bytes())
-        with context.database.writing() as session:
-            session.add(_file("file-1"))
-            session.flush()
-            session.add_all([_job(JOB, 1), _job("ftjob-other", 1)])
-            session.add(
-                ScanRow(
-                    id="scan-abc",
-                    file="file-1",
-                    options={},
-                    seed=0,
-                    status="running",
-                    attempt=1,
-                    created_at=1,
-                )
-            )
-        reviewer = FakeReviewer(known=dict(PODS))
-        app = create_broker_app(
-            context,
-            reviewer=reviewer,
-            authoriser=DatabaseAuthoriser(context, ACCOUNTS, read_grace_s=GRACE_S),
-            limits=BrokerLimits(**limits),
-        )
-        client = TestClient(app, raise_server_exceptions=False)
-        clients.append(client)
-        return World(context=context, http=client.__enter__(), reviewer=reviewer)
-
-    yield make
-    for client in clients:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def world(make_world: Callable[..., World]) -> World:
-    return make_world()
-
 
 # ---- who ------------------------------------------------------------------------------------------
 
@@ -361,95 +189,6 @@ def test_an_endpoint_reads_the_model_that_it_serves_while_it_does(world: World) 
         assert row is not None
         row.status = "stopped"
     assert world.get(f"{prefix}model.safetensors", token).status_code == 403
-
-
-# ---- when no more ---------------------------------------------------------------------------------
-
-
-def test_a_cancelled_job_commits_nothing(world: World, error_of: Callable[..., dict[str, Any]]) -> None:
-    world.put(MINE + "a", b"1")
-    world.cancel()
-    for answer in (world.put(RESULT, b"mine", once=True), world.put(MINE + "b", b"1")):
-        error = error_of(answer, 403)
-        assert (error["code"], "cancelled" in error["message"]) == ("job_over", True)
-    assert world.context.store.info(RESULT) is None
-    assert world.get(MINE + "a").status_code == 200  # to end cleanly
-    world.context.clock.time += GRACE_S  # type: ignore[attr-defined]
-    assert error_of(world.get(MINE + "a"), 403)["code"] == "job_over"
-
-
-@pytest.mark.parametrize("status", ["succeeded", "failed"])
-def test_a_job_that_is_over_writes_nothing(world: World, status: str) -> None:
-    world.change(status=status, finished_at=int(world.context.clock.now()))
-    assert world.put(RESULT, b"late", once=True).status_code == 403
-    assert world.get("files/file-1").status_code == 200
-
-
-def test_an_upload_that_began_before_the_cancel_is_not_completed_after_it(world: World) -> None:
-    query = {"store": world.context.store.uri, "key": MINE + "large"}
-    json = {"content-type": "application/json"}
-    begun = world.ask(
-        "POST", "/v1/uploads", params=query, content='{"part_size_bytes": 8388608}', headers=json
-    )
-    query["upload"] = begun.json()["upload_id"]
-    part = {SHA256_HEADER: sha256_hex(b"part")}
-    sent = world.ask("PUT", "/v1/uploads/parts", params={**query, "number": 1}, content=b"part", headers=part)
-    assert sent.json() == {"etag": sha256_hex(b"part")}
-    world.cancel()
-    whole = f'{{"etags": ["{sha256_hex(b"part")}"], "size_bytes": 4, "sha256": "{sha256_hex(b"part")}"}}'
-    answer = world.ask("POST", "/v1/uploads/complete", params=query, content=whole, headers=json)
-    assert answer.status_code == 403
-    assert world.context.store.info(MINE + "large") is None
-    assert world.ask("DELETE", "/v1/uploads", params=query).status_code == 204  # it may still tidy up
-    assert list(world.context.store.list(layout.BROKER_UPLOADS)) == []
-
-
-def test_a_cancel_waits_for_a_commit_that_has_begun_and_not_the_other_way_round(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    putting, go_on = threading.Event(), threading.Event()
-    put_once = type(world.context.store).put_once
-
-    def slowly(store: Any, key: str, data: bytes) -> bool:
-        putting.set()
-        assert go_on.wait(20)
-        return put_once(store, key, data)
-
-    monkeypatch.setattr(type(world.context.store), "put_once", slowly)
-    answers: list[Any] = []
-    commit = threading.Thread(target=lambda: answers.append(world.put(RESULT, b"mine", once=True)))
-    commit.start()
-    assert putting.wait(20)
-    cancel = threading.Thread(target=world.cancel)
-    cancel.start()
-    cancel.join(0.3)
-    assert cancel.is_alive()
-    go_on.set()
-    commit.join(20)
-    cancel.join(20)
-    assert answers[0].status_code == 201
-    with world.context.database.reading() as session:
-        row = session.get(JobRow, JOB)
-        assert row is not None
-        assert row.status == "cancelled"
-
-
-def test_an_attempt_that_another_has_followed_writes_nothing(
-    world: World, error_of: Callable[..., dict[str, Any]]
-) -> None:
-    world.change(attempt=2)
-    assert error_of(world.put(MINE + "a", b"1"), 403)["code"] == "attempt_superseded"
-    assert error_of(world.put(RESULT, b"1", once=True), 403)["code"] == "attempt_superseded"
-    assert world.get("files/file-1").status_code == 200
-    assert world.put(layout.pod_prefix(JOB, 2, "uid-2") + "a", b"1", "job.pod.2").status_code == 201
-
-
-def test_a_pod_without_a_row_or_a_spec_does_nothing(
-    world: World, error_of: Callable[..., dict[str, Any]]
-) -> None:
-    assert error_of(world.get("files/file-1", "no.row.1"), 403)["code"] == "job_unknown"
-    world.context.store.delete(layout.spec_key("ftjob-other", 1))
-    assert error_of(world.get("files/file-1", "other.job.1"), 403)["code"] == "spec_missing"
 
 
 # ---- bad input ------------------------------------------------------------------------------------
