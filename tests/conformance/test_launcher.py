@@ -1,7 +1,6 @@
 """What every launcher must do: processes of this machine, Jobs of a fake API server, Jobs of a real cluster.
 
-The real one runs with ``-m cluster`` in a namespace of its own on the cluster that KUBECONFIG names. Its image must
-have a ``python``: TEMPER_TEST_IMAGE, the trainer's by default.
+The real one runs with ``-m cluster`` in a namespace of its own on the cluster that KUBECONFIG names: see real_cluster.
 """
 
 import json
