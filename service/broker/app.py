@@ -13,6 +13,7 @@ from starlette.responses import Response
 from deploy.store.broker_wire import CODE_HEADER
 from deploy.store.broker_wire import INVALID_KEY
 from deploy.store.broker_wire import OBJECT_MISSING
+from deploy.store.brokered import BrokeredStore
 from deploy.store.opening import InvalidUri
 from deploy.store.protocol import InvalidKey
 from deploy.store.protocol import ObjectMissing
@@ -60,8 +61,12 @@ def create_broker_app(
         limits: None takes those of the settings.
 
     Raises:
-        SettingsError: there is no cluster to ask.
+        SettingsError: there is no cluster to ask, or the process would be its own client.
     """
+    if isinstance(context.store, BrokeredStore):
+        raise SettingsError(
+            "TEMPER_BROKER_URL is for the pods of jobs and endpoints; the broker opens the store itself"
+        )
     limits = limits or context.settings.broker
     broker = Broker(
         context=context,

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from broker_server import FakeReviewer
 from broker_world import JOB
 from broker_world import MINE
 from broker_world import RESULT
@@ -19,7 +21,11 @@ from deploy.contract.document import sha256_hex
 from deploy.store.broker_wire import CODE_HEADER
 from deploy.store.broker_wire import SHA256_HEADER
 from deploy.store.broker_wire import SIZE_HEADER
+from deploy.store.opening import open_store
 from service.auth import OPEN_ROUTES
+from service.broker.app import create_broker_app
+from service.context import Context
+from service.environment import SettingsError
 from service.tables import EndpointRow
 from service.tables import ModelRow
 
@@ -315,3 +321,19 @@ def test_writes_are_logged_by_ids_and_counted(world: World, caplog: pytest.LogCa
     ):
         assert figure in figures, figure
     assert JOB not in figures
+
+
+# ---- configuration --------------------------------------------------------------------------------
+
+
+def test_a_broker_without_a_cluster_does_not_start(context: Context) -> None:
+    with pytest.raises(SettingsError, match="TEMPER_CLUSTER_FILE"):
+        create_broker_app(context)
+    with pytest.raises(SettingsError, match="TEMPER_CLUSTER_FILE"):
+        create_broker_app(context, reviewer=FakeReviewer())
+
+
+def test_a_broker_is_not_its_own_client(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPER_BROKER_URL", "http://127.0.0.1:9")
+    with pytest.raises(SettingsError, match="TEMPER_BROKER_URL"):
+        create_broker_app(replace(context, store=open_store("s3://bucket/x")))
