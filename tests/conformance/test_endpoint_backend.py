@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ class Bench:
     store: DirStore
     new: Callable[[int], EndpointBackend]
     made: list[EndpointBackend] = field(default_factory=list)
+    drains_s: float = 1.5
+    """A replica that goes has ended after this long."""
 
     def build(self, start_timeout_s: int = 60) -> EndpointBackend:
         """A backend on the state of those before it."""
@@ -126,7 +129,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
         store = _store(tmp_path)
         with real_endpoints(kubeconfig, store, STAND_IN) as new:
-            bench = Bench(store, new)
+            bench = Bench(store, new, drains_s=20)
             yield bench
             for backend in bench.made:
                 backend.close()
@@ -140,12 +143,12 @@ def settle(backend: EndpointBackend, name: str = NAME, seconds: float = 180) -> 
     return server
 
 
-def ask(server: Server, prompt: str = "x") -> dict[str, object]:
+def ask(server: Server, prompt: str = "x", *, patient: bool = True) -> dict[str, object]:
     assert server.base_url is not None
     url = urlsplit(server.base_url)
     assert url.hostname is not None
     # A real cluster's nodes hear of a new Service a moment after the API server.
-    tries = 1 if url.hostname == "127.0.0.1" else 20
+    tries = 20 if patient and url.hostname != "127.0.0.1" else 1
     while True:
         tries -= 1
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=10)
@@ -250,6 +253,43 @@ def test_a_start_has_an_end_and_health_is_not_enough(bench: Bench, behaviour: st
     server = settle(backend)
     assert server.phase is ServePhase.FAILED
     assert "not ready after" in (server.reason or "")
+
+
+def test_another_number_of_replicas_fails_no_request(bench: Bench) -> None:
+    backend = bench.build()
+    backend.serve(bench.order())
+    server = settle(backend)
+    ask(server)
+    failures: list[Exception] = []
+    over = threading.Event()
+
+    def keep_asking(prompt: str) -> None:
+        while not over.is_set():
+            try:
+                ask(server, prompt, patient=False)
+            except (AssertionError, OSError, http.client.HTTPException) as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=keep_asking, args=(prompt,)) for prompt in ("x", "slow", "very slow")]
+    for thread in threads:
+        thread.start()
+    for count in (2, 1):
+        backend.serve(replace(bench.order(), replicas=count, max_replicas=count))
+        wait_for_replicas(backend, count)
+        time.sleep(bench.drains_s)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def wait_for_replicas(backend: EndpointBackend, count: int) -> None:
+    """Until that many answer; None answers for a backend that always has one."""
+    limit = time.monotonic() + 120
+    while (server := backend.observe()[NAME]).ready_replicas not in {None, count}:
+        assert server.phase is ServePhase.READY, "there is no gap"
+        assert time.monotonic() < limit, server
+        time.sleep(0.05)
 
 
 def test_a_name_that_is_none_is_refused(bench: Bench) -> None:

@@ -5,7 +5,9 @@ Told to end, it aborts what it is doing, as vLLM does.
 """
 
 import json
+import os
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -69,6 +71,7 @@ if BEHAVIOUR == "crash":
     raise RuntimeError("no kernel for head size 33")
 if BEHAVIOUR == "hang":
     time.sleep(600)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # the first process of a pod has to listen itself
 server = ThreadingHTTPServer((OPTIONS["--host"], PORT), Handler)
 server.daemon_threads = True
 server.serve_forever(0.05)
