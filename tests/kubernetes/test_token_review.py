@@ -1,14 +1,20 @@
 """Whose token it is, asked of a real API server: the tokens that kubelets give to pods, and those that they do not."""
 
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import kubernetes
 import pytest
+from broker_server import BrokerServer
+from broker_server import bare_context
 
+from deploy.store.directory import DirStore
+from deploy.store.protocol import StoreError
 from service.broker.authorisation import Account
 from service.broker.authorisation import Accounts
 from service.broker.authorisation import JobPod
@@ -105,6 +111,25 @@ def test_a_forged_token_is_nobodys(place: Place, pod: tuple[str, str], reviewer:
     header, payload, signature = place.token(audiences=[AUDIENCE], pod=pod).split(".")
     assert reviewer.review(f"{header}.{payload}.{signature[::-1]}") is None
     assert reviewer.review("a.b.c") is None
+
+
+def test_a_pod_reaches_the_store_with_its_own_token_alone(
+    place: Place,
+    pod: tuple[str, str],
+    reviewer: KubernetesReviewer,
+    make_broker: Callable[..., BrokerServer],
+    tmp_path: Path,
+) -> None:
+    own = DirStore(tmp_path / "objects")
+    broker = make_broker(bare_context(tmp_path / "home", own), reviewer=reviewer)
+    store = broker.store(max_attempts=1)
+    broker.token_file.write_text(place.token(audiences=[AUDIENCE], pod=pod))
+    stored = store.put("k", bytes(3 << 20))
+    store.fetch_file("k", tmp_path / "k", stored)
+    for token in (place.token(audiences=["another"], pod=pod), place.token(audiences=[AUDIENCE], pod=None)):
+        broker.token_file.write_text(token)
+        with pytest.raises(StoreError, match="token for the broker is needed"):
+            store.get("k")
 
 
 def test_the_token_of_a_deleted_pod_is_soon_nobodys(place: Place, reviewer: KubernetesReviewer) -> None:
