@@ -4,7 +4,6 @@ import hashlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +17,9 @@ import httpx
 import openai
 import psutil
 import pytest
+from sqlalchemy import text
+
+from service.database import Database
 
 MIB = 1 << 20
 HEAD = (
@@ -64,9 +66,13 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def noted(home: Path) -> bool:
-    with closing(sqlite3.connect(home / "temper.db")) as database:
-        return database.execute("SELECT count(*) FROM leftovers").fetchone() != (0,)
+def database_of(service: Any) -> Database:
+    return Database(service.env.get("TEMPER_DATABASE_URL", f"sqlite:///{service.home}/temper.db"))
+
+
+def noted(service: Any) -> bool:
+    with closing(database_of(service)) as database, database.reading() as session:
+        return session.scalar(text("SELECT count(*) FROM leftovers")) != 0
 
 
 def test_memory_stays_flat_while_a_large_file_passes(service_process: Any) -> None:
@@ -100,14 +106,14 @@ def test_memory_stays_flat_while_a_large_file_passes(service_process: Any) -> No
 
 def test_a_service_that_is_killed_while_it_receives_leaves_nothing(service_process: Any) -> None:
     connection = begin_upload(service_process.port)
-    wait_for(lambda: noted(service_process.home))
+    wait_for(lambda: noted(service_process))
     service_process.kill()
     connection.close()
     service_process.start()
     with service_process.client() as client:
         assert client.get("/v1/files").json()["data"] == []
     assert visible(service_process.home) == []
-    assert not noted(service_process.home)
+    assert not noted(service_process)
 
 
 def test_an_object_that_lost_its_row_in_a_crash_is_swept(service_process: Any) -> None:
@@ -115,17 +121,17 @@ def test_an_object_that_lost_its_row_in_a_crash_is_swept(service_process: Any) -
     key = "files/file-lost"
     (service_process.home / "objects" / "files").mkdir(parents=True, exist_ok=True)
     (service_process.home / "objects" / key).write_bytes(b"complete, but never committed")
-    with closing(sqlite3.connect(service_process.home / "temper.db")) as database, database:
-        database.execute("INSERT INTO leftovers (id, key, noted_at) VALUES ('note', ?, 0)", (key,))
+    with closing(database_of(service_process)) as database, database.writing() as session:
+        session.execute(text(f"INSERT INTO leftovers (id, key, noted_at) VALUES ('note', '{key}', 0)"))
     service_process.start()
     assert visible(service_process.home) == []
 
 
 def test_a_client_that_is_cut_leaves_nothing(service_process: Any) -> None:
     connection = begin_upload(service_process.port)
-    wait_for(lambda: noted(service_process.home))
+    wait_for(lambda: noted(service_process))
     connection.close()
-    wait_for(lambda: not noted(service_process.home))
+    wait_for(lambda: not noted(service_process))
     with service_process.client() as client:
         assert client.get("/v1/files").json()["data"] == []
     assert visible(service_process.home) == []
@@ -137,7 +143,7 @@ def test_a_client_that_stops_sending_is_cut(make_service: Any) -> None:
         connection.settimeout(20)
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    wait_for(lambda: not noted(service.home))
+    wait_for(lambda: not noted(service))
     assert visible(service.home) == []
 
 
@@ -146,7 +152,7 @@ def test_a_file_over_the_limit_is_cut_at_the_limit(make_service: Any) -> None:
     with begin_upload(service.port) as connection:
         connection.settimeout(20)
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
-    wait_for(lambda: not noted(service.home))
+    wait_for(lambda: not noted(service))
     assert visible(service.home) == []
 
 
