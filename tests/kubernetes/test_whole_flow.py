@@ -64,7 +64,7 @@ def kill_pod_after_a_checkpoint(release: Release, client: openai.OpenAI, job_id:
         checkpoints = client.fine_tuning.jobs.checkpoints.list(job_id)
         return len(list(checkpoints)) > 0
 
-    wait_for(stored, limit_s=300, release=release)
+    wait_for(stored, limit_s=900, release=release)
     pods = release.core.list_namespaced_pod(release.jobs_namespace).items
     running = [pod.metadata.name for pod in pods if pod.status.phase == "Running"]
     assert len(running) == 1, release.describe()
@@ -104,7 +104,7 @@ def test_upload_train_kill_resume_serve_ask(release: Release, tiny_decoder_dir: 
             state = client.fine_tuning.jobs.retrieve(job.id)
             return state if state.status in {"succeeded", "failed", "cancelled"} else None
 
-        done = wait_for(ended, limit_s=900, release=release)
+        done = wait_for(ended, limit_s=1200, release=release)
         said = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
         assert done.status == "succeeded", (done.error, said, release.describe())
         assert any("resum" in line for line in said), (killed, said)
