@@ -212,7 +212,7 @@ class WorkActions(Generic[Row, EventRow, RequestRow]):
     def _show_waiting(self, row: Row, action: decisions.ShowWaiting) -> None:
         phase = LAUNCHING if action.launching else "queued" if action.queued else "pending"
         if row.phase != phase or waiting_of(row.progress) != action.reason:
-            said = None if action.reason is None else f"The run waits: {action.reason}."
+            said = None if action.reason is None else f"The run waits: {action.reason.rstrip('.')}."
             progress = with_waiting(row.progress, action.reason)
             if not self._write(row, said, phase=phase, progress=progress):
                 return
