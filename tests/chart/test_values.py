@@ -310,6 +310,7 @@ def test_the_notes_say_what_to_do_next() -> None:
         ("small", {"metrics": {"podMonitor": {"enabled": True}}}, "networkPolicy.metrics.from is empty"),
         ("small", {"migration": {"enabled": False}}, "migration.enabled is off"),
         ("production", {}, "plain HTTP"),
+        ("small", {"objectStore": {"ca": {"secret": "s3-ca"}}}, "objectStore.ca is set and neither"),
     ],
 )
 def test_the_notes_warn(profile: str, change: Values, warned: str) -> None:
