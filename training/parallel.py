@@ -23,7 +23,9 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor import distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from deploy.contract.exit_codes import ExitCode
 from training.data.example import Example
+from training.errors import InvalidInput
 from training.model import saved_weights
 
 Sharding = Literal["ddp", "fsdp"]
@@ -296,7 +298,17 @@ class _Filling:
             tensor = torch.empty_like(empty, device=self._device)
         else:
             owner = self._source.get_submodule(self._names[module])
-            tensor = getattr(owner, kind)[name].detach().to(self._device, copy=True)
+            found = getattr(owner, kind)[name]
+            if (found.dtype, found.shape) != (empty.dtype, empty.shape):
+                # The other processes make room for what the configuration says.
+                raise InvalidInput(
+                    ExitCode.UNSUPPORTED,
+                    "model_unsupported",
+                    f"this model cannot be sharded: {self._names[module]}.{name} is {found.dtype} "
+                    f"{tuple(found.shape)} in its files and {empty.dtype} {tuple(empty.shape)} by its configuration",
+                    param="model",
+                )
+            tensor = found.detach().to(self._device, copy=True)
         tensor = self._ranks.first(tensor.contiguous())
         if not isinstance(empty, nn.Parameter):
             return tensor

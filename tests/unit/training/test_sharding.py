@@ -18,6 +18,7 @@ from deploy.contract.spec import TrainingPlan
 from training.checkpoints import gather
 from training.curve import answer
 from training.data.example import encode_rows
+from training.errors import InvalidInput
 from training.errors import PlatformFault
 from training.fresh_run import fresh_run
 from training.fresh_run import save_run
@@ -26,6 +27,7 @@ from training.loop import Watchers
 from training.loop import train
 from training.losses import build_loss
 from training.model import load_model
+from training.model import load_skeleton
 from training.parallel import Alone
 from training.parallel import Ranks
 from training.parallel import Together
@@ -150,3 +152,12 @@ def test_evaluation_leaves_a_sharded_model_ready_to_train(
     assert {name: id(weight) for name, weight in run.loaded.model.named_parameters()} == before
     owned = {id(weight) for group in run.optimizer.param_groups for weight in group["params"]}
     assert set(before.values()) == owned
+
+
+def test_a_model_that_is_not_what_its_configuration_says_is_refused(tiny_decoder_dir: Path) -> None:
+    """Other ranks make room by the configuration: they must not wait for bytes that never come."""
+    skeleton = load_skeleton(tiny_decoder_dir, device=CPU, dtype=torch.float32)
+    source = load_model(tiny_decoder_dir, dtype=torch.bfloat16)
+    with pytest.raises(InvalidInput, match=r"cannot be sharded: .*bfloat16") as raised:
+        Together("fsdp", device=CPU).wrap(skeleton.model, source.model)
+    assert raised.value.exit_code == ExitCode.UNSUPPORTED
