@@ -92,7 +92,7 @@ class Housekeeping:
 
     def step(self) -> None:
         """Do what is due."""
-        if self._context.settings.role == "reconcile":
+        if self._context.settings.role == "reconcile" and not self._context.stopping.is_set():
             self._check_base_models()
         self._recorder.step()
         if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
