@@ -167,6 +167,7 @@ def test_other_replicas_come_and_go_without_a_failed_request(bench: Bench) -> No
     assert len(answered) == 2, "the first went on, and requests were spread"
 
 
+@pytest.mark.slow
 def test_the_autoscaler_decides_within_the_orders_bounds(bench: Bench) -> None:
     backend = bench.build(autoscaler="hpa")
     backend.serve(bench.order(replicas=1, max_replicas=3))
@@ -181,6 +182,7 @@ def test_the_autoscaler_decides_within_the_orders_bounds(bench: Bench) -> None:
     assert bench.names()["horizontalpodautoscalers"] == []
 
 
+@pytest.mark.slow
 def test_scaled_to_nothing_by_hand_it_is_scaled_back(bench: Bench) -> None:
     backend = bench.build()
     backend.serve(bench.order())
@@ -287,6 +289,7 @@ def test_no_room_is_told_in_the_schedulers_words_until_the_time_is_over(bench: B
     assert seen.reason.startswith("not ready after 1 s: Unschedulable: 0/1 nodes")
 
 
+@pytest.mark.slow
 def test_a_server_that_needs_too_much_memory(bench: Bench) -> None:
     bench.machinery.oom = True
     backend = bench.build()
@@ -295,6 +298,7 @@ def test_a_server_that_needs_too_much_memory(bench: Bench) -> None:
     assert (seen.reason or "").startswith("OOMKilled: ")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_started_again(bench: Bench) -> None:
     backend = bench.build()
     backend.serve(bench.order())
@@ -321,6 +325,7 @@ def test_weights_swapped_between_two_replicas_never_serve(bench: Bench) -> None:
     assert "refused: config.json" in (seen.reason or "")
 
 
+@pytest.mark.slow
 def test_two_backends_at_once_make_one(bench: Bench) -> None:
     """A leader that does not know yet that it leads no more."""
     one, other = bench.build(), bench.build()
@@ -331,6 +336,7 @@ def test_two_backends_at_once_make_one(bench: Bench) -> None:
     assert len(bench.machinery.pods) == 1
 
 
+@pytest.mark.slow
 def test_an_endpoint_of_another_release_is_none_of_ours(bench: Bench) -> None:
     backend = bench.build()
     backend.serve(bench.order())

@@ -154,6 +154,7 @@ def test_many_requests_wake_one_server(client: httpx.Client, rows: Rows, service
     assert rows.servers() == [endpoint]
 
 
+@pytest.mark.slow
 def test_a_wait_that_is_too_short_ends_in_503(client: httpx.Client, rows: Rows) -> None:
     endpoint = deploy(client)
     fall_asleep(client, rows, endpoint)
@@ -177,6 +178,7 @@ def test_an_answer_that_goes_on_keeps_it_awake(client: httpx.Client, rows: Rows,
             assert shown(other, endpoint)["status"] == "ready"
 
 
+@pytest.mark.slow
 def test_what_sleeps_goes_on_sleeping_when_the_service_starts_anew(
     client: httpx.Client, rows: Rows, service: Any
 ) -> None:
@@ -192,6 +194,7 @@ def test_what_sleeps_goes_on_sleeping_when_the_service_starts_anew(
     wait_for(lambda: shown(client, endpoint)["status"] == "stopped")
 
 
+@pytest.mark.slow
 def test_it_can_be_told_never_to_sleep(client: httpx.Client, rows: Rows) -> None:
     endpoint = deploy(client)
     changed = client.post(f"/v1/endpoints/{endpoint}", json={"idle_s": None})
