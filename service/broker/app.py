@@ -3,7 +3,9 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
+import anyio
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
@@ -43,6 +45,8 @@ from service.handlers import install_handlers
 from service.middleware import Around
 
 logger = logging.getLogger(__name__)
+SWEEP_EVERY_S: Final = 6 * 3600.0
+"""What is swept is a day old; when exactly does not matter."""
 
 
 def create_broker_app(
@@ -102,15 +106,23 @@ def create_broker_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
-    try:
-        removed = await run_sync(sweep, context.store)
-        logger.info("removed what %d unfinished writes left", removed)
-    except StoreError as error:  # requests will tell that the store is down; the next start sweeps
-        logger.warning("unfinished writes were not removed: %s", error)
-    try:
-        yield
-    finally:
-        context.stopping.set()
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(_sweep_now_and_then, context)
+        try:
+            yield
+        finally:
+            context.stopping.set()
+            beside.cancel_scope.cancel()
+
+
+async def _sweep_now_and_then(context: Context) -> None:
+    while True:
+        try:
+            removed = await run_sync(sweep, context.store)
+            logger.info("removed what %d unfinished writes left", removed)
+        except StoreError as error:  # requests will tell that the store is down
+            logger.warning("unfinished writes were not removed: %s", error)
+        await anyio.sleep(SWEEP_EVERY_S)
 
 
 def _cluster_reviewer(context: Context) -> Reviewer:

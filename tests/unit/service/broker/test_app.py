@@ -68,10 +68,10 @@ def test_nobody_is_let_in_while_tokens_cannot_be_reviewed(
 
 
 def test_tokens_that_are_guessed_do_not_flood_the_api_server(make_world: Callable[..., World]) -> None:
-    world = make_world(reviews_per_s=1.0)
+    world = make_world(reviews_per_s=0.1)
     answers = [world.get("k", f"guess.{n}.x").status_code for n in range(50)]
-    assert answers.count(429) >= 44
-    assert world.reviewer.asked <= 6
+    assert answers.count(429) >= 40
+    assert world.reviewer.asked <= 10
 
 
 # ---- what -----------------------------------------------------------------------------------------
