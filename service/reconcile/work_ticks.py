@@ -179,8 +179,11 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             return None
 
         def note() -> None:
-            self._memory.committed.setdefault(row.id, self._context.clock.now())
-            self._note_look(row, run, Looked(result=True))
+            if run is not None:
+                self._memory.committed.setdefault(row.id, self._context.clock.now())
+            elif row.next_attempt_at is not None or row.phase == "paused":
+                # Of no attempt that goes on, so there is no last word of a run to be heard first.
+                self._note_look(row, run, Looked(result=True))
 
         return note
 

@@ -392,6 +392,20 @@ def test_a_run_that_hangs_after_its_commit_is_stopped_and_has_succeeded(
     assert cluster.created == [name]
 
 
+def test_a_result_that_is_asked_for_out_of_turn_does_not_cut_the_history_off(
+    world: World, cluster: Cluster
+) -> None:
+    job, _ = begun(world)
+    tick(world)
+    pass_time(world, 2 * ASK_EVERY_S)  # so that it is asked for in the very tick that sees the run end
+    world.run_all()
+    world.settle()
+    done = world.job(job)
+    assert done["status"] == "succeeded"
+    assert done["hardening"]["progress"]["hardened"]["step"] == 4
+    assert "step 4" in told(world, job)
+
+
 def test_a_restored_row_that_waits_for_a_place_learns_of_its_result(world: World, cluster: Cluster) -> None:
     job, name = begun(world)
     world.run_all()
