@@ -17,7 +17,9 @@ def release() -> Iterator[Release]:
         if variable not in os.environ:
             pytest.fail(f"{variable} is not set: see 'Try an install' in docs/cluster.md")
     if "TEMPER_CLUSTER_RELEASE" in os.environ:
-        yield installed_release(os.environ["TEMPER_CLUSTER_RELEASE"])
+        there = installed_release(os.environ["TEMPER_CLUSTER_RELEASE"])
+        yield there
+        there.close()
         return
     release = new_release()
     try:
@@ -30,3 +32,4 @@ def release() -> Iterator[Release]:
         if "TEMPER_CLUSTER_KEEP" not in os.environ:
             release.uninstall()
             kubernetes.client.CoreV1Api(release.client).delete_namespace(release.namespace)
+        release.close()
