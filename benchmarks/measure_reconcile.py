@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,15 @@ class ReconcileShape:
     latency_s: float = LATENCY_S
 
 
+@dataclass(slots=True)
+class Costs:
+    """Of ticks, one figure for each."""
+
+    calls: list[float] = field(default_factory=list)
+    processor_s: list[float] = field(default_factory=list)
+    """Of all threads; of a busy machine it says more than what elapsed."""
+
+
 FULL: Final = ReconcileShape(few=100, many=1000)
 QUICK: Final = ReconcileShape(few=10, many=40)
 
@@ -63,18 +73,19 @@ def measure_reconcile(settings: Settings, watch: Watch, *, shape: ReconcileShape
             fleets[jobs] = stack.enter_context(fleet(home, jobs=jobs, latency_s=shape.latency_s))
             fleets[jobs].tick()
             watch.tick(f"{jobs} jobs are begun")
-        calls: dict[int, list[float]] = {jobs: [] for jobs in fleets}
-        timed = take_turns(_variants(fleets, calls), rounds=rounds, tick=watch.tick, clock=time.perf_counter)
+        costs = {jobs: Costs() for jobs in fleets}
+        timed = take_turns(_variants(fleets, costs), rounds=rounds, tick=watch.tick, clock=time.perf_counter)
         memory = _memory_mib(fleets[shape.many], lambda: watch.tick("a tick, memory counted"))
-    return _section(settings, watch, shape, timed, {n: spread_of(each) for n, each in calls.items()}, memory)
+    return _section(settings, watch, shape, timed, costs, memory)
 
 
-def _variants(fleets: dict[int, Fleet], calls: dict[int, list[float]]) -> list[Variant]:
+def _variants(fleets: dict[int, Fleet], costs: dict[int, Costs]) -> list[Variant]:
     def ticking(jobs: int, of: Fleet) -> Callable[[], None]:
         def tick() -> None:
-            before = store_calls(of.context)
+            calls, processor_s = store_calls(of.context), time.process_time()
             of.tick()
-            calls[jobs].append(float(store_calls(of.context) - before))
+            costs[jobs].calls.append(float(store_calls(of.context) - calls))
+            costs[jobs].processor_s.append(time.process_time() - processor_s)
 
         return tick
 
@@ -116,7 +127,7 @@ def _section(  # noqa: PLR0917 - one caller, which has them all
     watch: Watch,
     shape: ReconcileShape,
     timed: Timed,
-    calls: dict[int, Spread],
+    costs: dict[int, Costs],
     memory: Spread,
 ) -> Section:
     few, many, asking = _tick_of(shape.few), _tick_of(shape.many), _asking(shape.many)
@@ -134,8 +145,22 @@ def _section(  # noqa: PLR0917 - one caller, which has them all
             for name, each in per_job.items()
         ),
         *(
-            Measurement(variant=_tick_of(jobs), quantity="calls of the store", unit="calls", spread=each)
-            for jobs, each in calls.items()
+            Measurement(
+                variant=_tick_of(jobs),
+                quantity="processor time",
+                unit="s",
+                spread=spread_of(each.processor_s),
+            )
+            for jobs, each in costs.items()
+        ),
+        *(
+            Measurement(
+                variant=_tick_of(jobs),
+                quantity="calls of the store",
+                unit="calls",
+                spread=spread_of(each.calls),
+            )
+            for jobs, each in costs.items()
         ),
     ]
     bars = [
