@@ -181,6 +181,18 @@ def test_without_test_and_metrics_less_is_open() -> None:
     assert allowed(render(values)) == closed
 
 
+def test_with_all_bytes_through_the_broker_pods_reach_nothing_else() -> None:
+    values = profile_values("production", {"broker": {"direct": False}})
+
+    closed = {
+        line
+        for line in PRODUCTION
+        if not (line.startswith(("ml-jobs", "ml-endpoints")) and "-> 10.2.0.0/24" in line)
+    }
+    assert allowed(render(values)) == closed
+    assert len(closed) == len(PRODUCTION) - 3
+
+
 @each_variant
 def test_everything_else_is_denied_in_both_directions(values: Values, upgrade: bool) -> None:
     objects = render(values, upgrade=upgrade)

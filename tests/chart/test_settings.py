@@ -128,6 +128,7 @@ def test_values_arrive(tmp_path: Path) -> None:
                     "maxAttempts": 5,
                     "jobDeadlineSeconds": 2_592_000,
                     "scanDeadlineSeconds": 1_000_000,
+                    "stallSeconds": 1_000_000,
                     "maxEndpoints": 0,
                     "reconcileIntervalSeconds": 2.5,
                 },
@@ -151,6 +152,7 @@ def test_values_arrive(tmp_path: Path) -> None:
     assert (settings.max_running_jobs, settings.max_running_scans) == (10_000, 7)
     assert settings.max_attempts == 5
     assert (settings.job_deadline_s, settings.scan_deadline_s) == (2_592_000, 1_000_000)
+    assert settings.stall_s == 1_000_000
     assert settings.max_endpoints == 0
     assert settings.reconcile_interval_s == 2.5
     assert settings.database.pool_size == 42
@@ -204,6 +206,15 @@ def test_the_password_is_read_from_a_file_and_appears_in_no_object(tmp_path: Pat
     assert settings.api_key == SECRETS["api-key"]
     for each in of_kind(objects, "Deployment") + of_kind(objects, "Job"):
         assert "secretKeyRef" not in str(each).replace("'AWS_", "") or "s3" in str(each)
+
+
+def test_the_broker_is_told_whether_bytes_may_pass_it_by() -> None:
+    for direct, said in ((True, "1"), (False, "0")):
+        objects = render(profile_values("small", {"broker": {"direct": direct}}))
+        given = {each["name"]: each.get("value") for each in container_of(objects, "broker")["env"]}
+        assert given["TEMPER_BROKER_DIRECT"] == said
+        api = {each["name"] for each in container_of(objects, "api")["env"]}
+        assert "TEMPER_BROKER_DIRECT" not in api
 
 
 def test_a_whole_url_is_read_from_a_file(tmp_path: Path) -> None:

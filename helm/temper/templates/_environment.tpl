@@ -33,6 +33,8 @@
   value: {{ $settings.jobDeadlineSeconds | int | quote }}
 - name: TEMPER_SCAN_DEADLINE_S
   value: {{ $settings.scanDeadlineSeconds | int | quote }}
+- name: TEMPER_STALL_S
+  value: {{ $settings.stallSeconds | int | quote }}
 - name: TEMPER_MAX_ENDPOINTS
   value: {{ $settings.maxEndpoints | int | quote }}
 - name: TEMPER_RECONCILE_INTERVAL_S
@@ -40,6 +42,10 @@
 {{- if eq .component "api" }}
 - name: TEMPER_API_KEY_FILE
   value: /etc/temper/secrets/api-key
+{{- end }}
+{{- if eq .component "broker" }}
+- name: TEMPER_BROKER_DIRECT
+  value: {{ ternary "1" "0" .root.Values.broker.direct | quote }}
 {{- end }}
 {{- if and (eq .component "broker") .root.Values.broker.tls.existingSecret }}
 - name: TEMPER_BROKER_TLS_CERT_FILE
