@@ -90,7 +90,9 @@ def _live(session: Session, model_id: str) -> EndpointRow:
 
 
 def _not_yet(model_id: str, endpoint: EndpointRow, *, code: str) -> Unavailable:
-    doing = "was asleep and is being started" if code == "model_asleep" else "is starting"
+    doing = "waits for its turn to start" if endpoint.status == "queued" else "is starting"
+    if code == "model_asleep":
+        doing = "was asleep and is being started"
     return Unavailable(
         f"The server of {model_id!r} {doing}; see /v1/endpoints/{endpoint.id}."
         " Send 'Prefer: wait=120' to wait for it.",

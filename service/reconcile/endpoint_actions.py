@@ -1,7 +1,10 @@
 """Carries out what :mod:`service.reconcile.serving` decides."""
 
+import logging
+import time
 from functools import partial
 from typing import Any
+from typing import Final
 
 from deploy.contract.resources import ANY_RESOURCES
 from deploy.contract.resources import Resources
@@ -15,6 +18,10 @@ from service.reconcile import serving
 from service.reconcile.background import Background
 from service.tables import EndpointRow
 
+logger = logging.getLogger(__name__)
+REFUSED_S: Final = 60.0
+"""After which an endpoint that answers is tried to be changed again."""
+
 
 class EndpointActions:
     """The hands of the reconciler, for endpoints."""
@@ -23,6 +30,7 @@ class EndpointActions:
         self._context = context
         self._backend = backend
         self._background = background
+        self._stays_until: dict[str, float] = {}
 
     def apply(self, action: serving.Action, rows: dict[str, EndpointRow]) -> None:
         """Do one thing. Starting and stopping a server takes long and happens in the background."""
@@ -53,11 +61,13 @@ class EndpointActions:
             repository.change(session, row, status=there.status, **values)
 
     def _start(self, row: EndpointRow) -> None:
+        if row.status == "ready" and time.monotonic() < self._stays_until.get(row.id, 0.0):
+            return
         key = ("serve", row.id)
         outcome = self._background.outcome(key)
         if isinstance(outcome, EndpointRefused):
             self._background.forget(key)
-            self._fail(row, str(outcome))
+            self._refused(row, outcome)
             return
         if outcome is not None:
             self._background.forget(key)
@@ -77,6 +87,14 @@ class EndpointActions:
             max_replicas=row.max_replicas,
         )
         self._background.submit(key, partial(self._serve, order))
+
+    def _refused(self, row: EndpointRow, error: EndpointRefused) -> None:
+        if row.status != "ready":
+            self._fail(row, str(error))
+            return
+        # It answers as it is. What it was to become can wait; whoever uses it cannot.
+        logger.warning("%s stays as it is: %s", row.id, error)
+        self._stays_until[row.id] = time.monotonic() + REFUSED_S
 
     def _fail(self, row: EndpointRow, reason: str) -> None:
         self._set(row, serving.SetStatus(endpoint_id=row.id, status="failed", reason=reason))

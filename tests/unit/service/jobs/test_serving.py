@@ -1,5 +1,6 @@
 """Endpoints from their creation to their end."""
 
+from dataclasses import replace
 from typing import Any
 
 from deploy.endpoint.protocol import ServePhase
@@ -65,6 +66,33 @@ def test_a_backend_that_refuses_fails_the_endpoint(world: Any) -> None:
     endpoint = deploy(world)["id"]
     rest(world)
     assert "no room" in world.api.get(f"/v1/endpoints/{endpoint}").json()["error"]["message"]
+
+
+def test_a_change_that_is_refused_takes_nothing_from_who_is_served(world: Any) -> None:
+    endpoint = deploy(world)["id"]
+    rest(world)
+    become(world, endpoint, ServePhase.READY)
+    rest(world)
+    world.backend.servers[endpoint] = replace(world.backend.servers[endpoint], current=False)
+    world.backend.refuses = "the quota is used up"
+    rest(world)
+    assert status(world, endpoint) == "ready"
+    assert endpoint in world.backend.servers
+
+
+def test_what_a_server_waits_for_is_shown(world: Any) -> None:
+    endpoint = deploy(world)["id"]
+    rest(world)
+    become(world, endpoint, ServePhase.STARTING, "Unschedulable: 0/3 nodes are available")
+    rest(world)
+    shown = world.api.get(f"/v1/endpoints/{endpoint}").json()
+    assert (shown["status"], shown["replicas"], shown["error"]) == ("starting", 0, None)
+    assert shown["status_details"] == "Unschedulable: 0/3 nodes are available"
+    become(world, endpoint, ServePhase.READY)
+    rest(world)
+    shown = world.api.get(f"/v1/endpoints/{endpoint}").json()
+    assert (shown["replicas"], shown["status_details"]) == (1, None)
+    assert shown["last_used_at"] is not None
 
 
 def test_a_server_that_went_away_is_started_again(world: Any) -> None:
