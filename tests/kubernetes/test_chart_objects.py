@@ -34,11 +34,13 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 @pytest.fixture(scope="module")
-def api() -> DynamicClient:
+def api() -> Iterator[DynamicClient]:
     if "KUBECONFIG" not in os.environ:
         pytest.fail("KUBECONFIG is not set: see 'Try an install' in docs/cluster.md")
     kubernetes.config.load_kube_config(os.environ["KUBECONFIG"])
-    return DynamicClient(kubernetes.client.ApiClient())
+    client = kubernetes.client.ApiClient()
+    yield DynamicClient(client)
+    client.rest_client.pool_manager.clear()
 
 
 @pytest.fixture(scope="module")
