@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from deploy.store.protocol import StoreError
 from service.environment import SettingsError
 from service.home import HomeInUse
+from service.roles.listening import NotStarted
 from service.schema import SchemaError
 from service.settings import Role
 from service.settings import Settings
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SQLAlchemyError as error:
         # Only the class: the message holds SQL and may hold values.
         print(f"temper: the database failed: {type(error).__name__}", file=sys.stderr)  # noqa: T201
+        return 1
+    except NotStarted as error:
+        print(f"temper: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except StoreError as error:
         print(f"temper: the object store failed: {error}", file=sys.stderr)  # noqa: T201

@@ -16,8 +16,16 @@ GRACE_S: Final = 10
 """Seconds that requests in flight get after SIGTERM."""
 
 
+class NotStarted(RuntimeError):  # noqa: N818 - what happened
+    """The app never served a request."""
+
+
 def listen(app: FastAPI, settings: Settings, **options: Any) -> None:
-    """Serve an app until SIGTERM or SIGINT. ``options`` are more of uvicorn's."""
+    """Serve an app until SIGTERM or SIGINT. ``options`` are more of uvicorn's.
+
+    Raises:
+        NotStarted: what runs beside the requests could not be started; the log says why.
+    """
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -28,7 +36,10 @@ def listen(app: FastAPI, settings: Settings, **options: Any) -> None:
         timeout_graceful_shutdown=GRACE_S,
         **options,
     )
-    _Server(config).run()
+    server = _Server(config)
+    server.run()
+    if server.lifespan.should_exit and not server.started:
+        raise NotStarted("the process could not start; see above")
 
 
 class _Server(uvicorn.Server):

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 from service_process import ServiceProcess
+from service_process import free_port
 
 NOT_ROWS = b"not json at all\n"
 HUB = {"type": "hub", "repo": "a/b", "revision": "a" * 40}
@@ -153,3 +154,16 @@ def make_file() -> Callable[[Path], str]:
         return name
 
     return make
+
+
+def test_a_reconciler_without_its_cluster_ends_with_a_failure(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.json"
+    parts = {"namespace": "n", "service_account": "s", "image": "i", "fetch_image": "f"}
+    jobs = {name: value for name, value in parts.items() if name != "fetch_image"}
+    settings = {"release": "r", "broker_url": "http://b", "jobs": jobs, "endpoints": parts}
+    cluster.write_text(json.dumps(settings))
+    env = {"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_CLUSTER_FILE": str(cluster)}
+    assert run_role("migrate", **env).returncode == 0
+    failed = run_role("reconcile", **env, KUBECONFIG=str(tmp_path / "none"), TEMPER_PORT=str(free_port()))
+    assert failed.returncode != 0
+    assert "which cluster" in failed.stderr

@@ -107,7 +107,7 @@ def test_a_bad_setting_of_s3_is_named_where_s3_is_the_store() -> None:
 
 
 def test_an_unknown_setting_of_s3_is_refused() -> None:
-    with pytest.raises(SettingsError, match="TEMPER_S3_PART_SIZE.*TEMPER_S3_PART_BYTES"):
+    with pytest.raises(SettingsError, match=r"TEMPER_S3_PART_SIZE.*TEMPER_S3_PART_BYTES"):
         settings_from_env({"TEMPER_S3_PART_SIZE": "1"})
 
 
