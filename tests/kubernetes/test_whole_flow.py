@@ -183,6 +183,36 @@ def test_pods_of_jobs_hold_no_secret_and_no_token_for_the_cluster(release: Relea
             assert not review.create_subject_access_review(asked).status.allowed, (user, verb, resource)
 
 
+def leading_reconciler(release: Release) -> str | None:
+    selector = f"app.kubernetes.io/instance={release.name},app.kubernetes.io/component=reconciler"
+    for pod in release.core.list_namespaced_pod(release.namespace, label_selector=selector).items:
+        if pod.metadata.deletion_timestamp is None and pod.status.phase == "Running":
+            log = release.core.read_namespaced_pod_log(pod.metadata.name, release.namespace)
+            if "this process leads" in log:
+                return str(pod.metadata.name)
+    return None
+
+
+def test_another_reconciler_goes_on_when_the_leader_is_killed(release: Release, tmp_path: Path) -> None:
+    training_file = tmp_path / "train.csv"
+    training_file.write_text("src,tgt\n" + "".join(f"row {n},value {n}\n" for n in range(60)))
+    with release.http() as http:
+        with training_file.open("rb") as file:
+            upload = http.post("/v1/files", files={"file": file}, data={"purpose": "fine-tune"})
+        scan = http.post("/v1/scans", json={"file": upload.raise_for_status().json()["id"]})
+        scan_id = scan.raise_for_status().json()["id"]
+        leader = wait_for(lambda: leading_reconciler(release), limit_s=60, release=release)
+        release.core.delete_namespaced_pod(leader, release.namespace, grace_period_seconds=0)
+
+        def ended() -> Any:
+            state = http.get(f"/v1/scans/{scan_id}").raise_for_status().json()
+            return state if state["status"] in {"succeeded", "failed"} else None
+
+        done = wait_for(ended, limit_s=300, release=release)
+    assert done["status"] == "succeeded", (done, release.describe())
+    assert leading_reconciler(release) not in {leader, None}
+
+
 def test_the_releases_own_test_passes(release: Release) -> None:
     """``helm test``: a tiny scan through the API, by a pod of the chart."""
     release.helm.test(release.name, timeout=600, logs=True)
