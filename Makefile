@@ -9,7 +9,7 @@ SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || ech
 DATA ?=
 export TEMPER_HOME ?= ./var
 
-.PHONY: help demo serve test check bench image lock clean
+.PHONY: help demo serve test check bench image lock chart-docs clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ lock: ## Write requirements/*.lock anew from pyproject.toml (needs uv)
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_36 --no-header --no-annotate -q \
 	    -o requirements/$${part%%:*}.lock || exit 1; \
 	done
+
+chart-docs: $(VENV)/ready ## Write the table of values in the chart's README anew
+	@$(BIN)/python helm/value_table.py
 
 clean: ## Remove the environment and the embedded state
 	rm -rf $(VENV) .venv-openai-* var
