@@ -67,7 +67,7 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
 
 
 def database_of(service: Any) -> Database:
-    return Database(service.env.get("TEMPER_DATABASE_URL", f"sqlite:///{service.home}/temper.db"))
+    return Database(service.database_url)
 
 
 def noted(service: Any) -> bool:

@@ -47,7 +47,7 @@ def register_base(client: httpx.Client) -> None:
     objects = Path(home) / "objects" / "base_models" / "tiny"
     objects.mkdir(parents=True)
     (objects / "model.safetensors").write_bytes(b"weights")
-    database = Database(f"sqlite:///{home}/temper.db")
+    database = Database(client.headers["x-database"])
     for name in ("tiny", "broken"):
         with database.writing() as session:
             row = BaseModelRow(id=name, status="ready", source={"type": "upload"}, created_at=1, version=0)
@@ -68,6 +68,7 @@ def register_base(client: httpx.Client) -> None:
 def client(service: Any) -> Iterator[httpx.Client]:
     with service.client() as client:
         client.headers["x-home"] = str(service.home)
+        client.headers["x-database"] = service.database_url
         register_base(client)
         yield client
 
@@ -176,7 +177,7 @@ def server_url(client: httpx.Client) -> str:
     from service.database import Database
     from service.endpoints import repository
 
-    database = Database(f"sqlite:///{client.headers['x-home']}/temper.db")
+    database = Database(client.headers["x-database"])
     with database.reading() as session:
         row = repository.live(session, "tiny")
         assert row is not None

@@ -28,7 +28,7 @@ def service(make_service: Callable[..., Any]) -> Any:
     return process.start()
 
 
-def register_base(home: Path) -> None:
+def register_base(home: Path, database_url: str) -> None:
     """A base model that only its row makes one."""
     from service.database import Database
     from service.tables import BaseModelRow
@@ -36,7 +36,7 @@ def register_base(home: Path) -> None:
     objects = home / "objects" / "base_models" / "tiny"
     objects.mkdir(parents=True)
     (objects / "model.safetensors").write_bytes(b"weights")
-    database = Database(f"sqlite:///{home}/temper.db")
+    database = Database(database_url)
     with database.writing() as session:
         row = BaseModelRow(id="tiny", status="ready", source={"type": "upload"}, created_at=1, version=0)
         row.uri, row.architecture, row.parameters = objects.as_uri(), "decoder", 1000
@@ -66,7 +66,7 @@ def temper(url: str, *arguments: str, key: str = KEY) -> subprocess.CompletedPro
 
 
 def test_a_pipeline_gates_on_a_report(service: Any, tmp_path: Path) -> None:
-    register_base(service.home)
+    register_base(service.home, service.database_url)
     url = service.base_url
     with service.client() as client:
         waited_for = create(client, 0)
