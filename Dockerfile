@@ -44,7 +44,7 @@ RUN /opt/temper/bin/pip wheel --no-deps --find-links /wheels --wheel-dir /dist /
  && rm -rf /opt/api/training /opt/trainer/service
 
 FROM build AS api-dependencies
-RUN /opt/temper/bin/pip install --require-hashes --find-links /wheels -r /src/requirements/api.lock \
+RUN /opt/temper/bin/pip install --no-deps --require-hashes --find-links /wheels -r /src/requirements/api.lock \
  && /opt/temper/bin/pip uninstall -y -q setuptools pip \
  && find /opt/temper -name __pycache__ -prune -exec rm -rf {} +
 

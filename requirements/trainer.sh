@@ -6,7 +6,8 @@ pip="$1/bin/pip install --find-links $2"
 here=$(dirname "$0")
 
 if [ "$SERVE" = serve-cuda ]; then
-  $pip --require-hashes -r "$here/trainer.lock"
+  # The lock names everything: pip resolves nothing, which it cannot do with hashes and extras together.
+  $pip --no-deps --require-hashes -r "$here/trainer.lock"
   exit 0
 fi
 
