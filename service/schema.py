@@ -7,6 +7,7 @@ come before its ``post`` ones.
 """
 
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 MIGRATION_LOCK: Final = 0x74_65_6D_70_65_72_00_01
 """Key of PostgreSQL's advisory lock that one migration at a time holds: the letters of the name, then a number."""
 RETRY_S: Final = 0.5
+FIRST_MIGRATION_S: Final = 120.0
+"""A chart's install makes the schema by a Job that starts with the pods that need it."""
 
 
 class SchemaError(RuntimeError):
@@ -74,6 +77,37 @@ def check_schema(database: Database, *, scripts: Path = MIGRATIONS) -> None:
             f"the database's schema is {current or 'empty'}, this version needs {missing[-1]}:"
             " run `python -m service migrate --phase pre` first"
         )
+
+
+def await_schema(
+    database: Database,
+    *,
+    timeout_s: float = FIRST_MIGRATION_S,
+    scripts: Path = MIGRATIONS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Until this code can work on the schema; only a first install's is waited for, which begins with an empty database.
+
+    Raises:
+        SchemaError: an older schema was there before, or nobody made one in time.
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    first = _is_empty(database)
+    while True:
+        try:
+            check_schema(database, scripts=scripts)
+        except SchemaError:
+            if not first or time.monotonic() >= deadline:
+                raise
+            sleep(RETRY_S)
+        else:
+            return
+
+
+def _is_empty(database: Database) -> bool:
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() is None
 
 
 def wait_for(database: Database, *, timeout_s: float) -> None:

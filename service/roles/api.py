@@ -8,7 +8,7 @@ from service.roles.opening import context_of
 from service.roles.opening import database_of
 from service.roles.opening import log_to_stderr
 from service.roles.opening import store_of
-from service.schema import check_schema
+from service.schema import await_schema
 from service.settings import Settings
 from service.tidy import clearing_scratch
 
@@ -20,7 +20,7 @@ def run(settings: Settings) -> None:
     try:
         await_database(database)
         ask_store(store)
-        check_schema(database)
+        await_schema(database)
         context = context_of(settings, store, database)
         listen(create_app(context, companions=(clearing_scratch,)), settings)
     finally:

@@ -9,7 +9,7 @@ from service.roles.opening import context_of
 from service.roles.opening import database_of
 from service.roles.opening import log_to_stderr
 from service.roles.opening import store_of
-from service.schema import check_schema
+from service.schema import await_schema
 from service.settings import Settings
 
 
@@ -21,7 +21,7 @@ def run(settings: Settings) -> None:
     try:
         await_database(database)
         ask_store(store)
-        check_schema(database)
+        await_schema(database)
         listen(create_broker_app(context_of(settings, store, database)), settings, **options)
     finally:
         database.close()

@@ -38,11 +38,15 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
 
 def test_the_roles_tell_what_to_run_on_an_old_schema(postgres: Any, tmp_path: Path) -> None:
     postgres.execute("CREATE DATABASE bare")
+    # An empty one would be waited for: a first install makes its schema meanwhile.
+    postgres.execute("CREATE TABLE alembic_version (version_num text)", name="bare")
+    postgres.execute("INSERT INTO alembic_version VALUES ('0001')", name="bare")
     env = {"TEMPER_HOME": str(tmp_path / "role"), "TEMPER_DATABASE_URL": postgres.url("bare")}
     for role in ("api", "reconcile"):
         refused = run_role(role, **env)
         assert refused.returncode == 2
         assert "python -m service migrate --phase pre" in refused.stderr
+    postgres.execute("DROP TABLE alembic_version", name="bare")
     migrated = run_role("migrate", "--phase", "pre", **env)
     assert migrated.returncode == 0, migrated.stderr
     assert "applied: 0001" in migrated.stderr

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from service.database import Database
 from service.schema import MIGRATIONS
 from service.schema import SchemaError
+from service.schema import await_schema
 from service.schema import check_schema
 from service.schema import migrate
 from service.schema import wait_for
@@ -116,6 +117,36 @@ def test_old_data_stays_and_old_code_goes_on(database: Database, tmp_path: Path)
         old = session.get(FileRow, "file-old")
     assert old is not None
     assert old.filename == "f"
+
+
+def test_a_first_install_is_waited_for(database: Database, tmp_path: Path) -> None:
+    line = scripts(tmp_path / "line", ("pre", made("a")), ("pre", made("b")))
+    begun = scripts(tmp_path / "begun", ("pre", made("a")))
+    waited: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        waited.append(seconds)
+        migrate(database, scripts=begun if len(waited) == 1 else line)
+
+    await_schema(database, scripts=line, sleep=meanwhile)
+    assert len(waited) == 2
+    assert tables(database) == {"a", "b"}
+
+
+def test_a_first_install_is_not_waited_for_without_end(database: Database) -> None:
+    with pytest.raises(SchemaError, match="empty"):
+        await_schema(database, timeout_s=0.0)
+
+
+def test_an_older_schema_is_refused_at_once(database: Database, tmp_path: Path) -> None:
+    migrate(database, scripts=scripts(tmp_path / "old", ("pre", made("a"))))
+
+    def never(_seconds: float) -> None:
+        raise AssertionError("waited")
+
+    line = scripts(tmp_path / "line", ("pre", made("a")), ("pre", made("b")))
+    with pytest.raises(SchemaError, match="0002"):
+        await_schema(database, scripts=line, sleep=never)
 
 
 def test_a_phase_goes_as_far_as_it_may(database: Database, tmp_path: Path) -> None:
