@@ -88,7 +88,9 @@ class ServingMachinery:
         return [
             pod.port
             for pod in list(self.pods.values())
-            if pod.owner == name and pod.ready and (pod.ends_since is None or now - pod.ends_since < LAG_S)
+            if pod.deployment == name
+            and pod.ready
+            and (pod.ends_since is None or now - pod.ends_since < LAG_S)
         ]
 
     def _run(self) -> None:
@@ -97,8 +99,10 @@ class ServingMachinery:
                 deployments = self.cluster.all("deployments")
                 for name, found in deployments.items():
                     self._control(name, found)
+                # By uid: one that was deleted and made anew between two looks is another one.
+                owners = {found["metadata"]["uid"] for found in deployments.values()}
                 for pod in list(self.pods.values()):
-                    if pod.owner not in deployments:
+                    if pod.owner not in owners:
                         pod.end()
                     pod.step()
                     self._publish(pod)
@@ -111,7 +115,8 @@ class ServingMachinery:
     def _control(self, name: str, found: Object) -> None:
         spec = found["spec"]
         version = sha256(json.dumps(spec["template"], sort_keys=True).encode()).hexdigest()[:9]
-        mine = [pod for pod in self.pods.values() if pod.owner == name and pod.ends_since is None]
+        uid = found["metadata"]["uid"]
+        mine = [pod for pod in self.pods.values() if pod.owner == uid and pod.ends_since is None]
         new = [pod for pod in mine if pod.version == version]
         old = [pod for pod in mine if pod.version != version]
         wanted, surge = spec["replicas"], spec["strategy"]["rollingUpdate"]["maxSurge"]
@@ -137,7 +142,10 @@ class ServingMachinery:
         made = {"metadata": {"name": pod_name, "labels": template["metadata"]["labels"]}}
         key: Key = ("v1", "pods", namespace)
         self.cluster.create(key, {**made, "spec": template["spec"]})
-        pod = _Pod(self, pod_name, name, version, template["spec"], self._root / pod_name, self._server)
+        owner = deployment["metadata"]["uid"]
+        pod = _Pod(
+            self, pod_name, (name, owner), version, template["spec"], self._root / pod_name, self._server
+        )
         self.pods[pod_name] = pod
 
     def _publish(self, pod: "_Pod") -> None:
@@ -171,13 +179,14 @@ class _Pod:
         self,
         machinery: ServingMachinery,
         name: str,
-        owner: str,
+        owner: tuple[str, str],
         version: str,
         spec: Object,
         root: Path,
         server: list[str],
     ) -> None:
-        self.name, self.owner, self.version, self.port = name, owner, version, free_port()
+        self.name, self.version, self.port = name, version, free_port()
+        self.deployment, self.owner = owner
         self.ready = False
         self.gone = False
         self.ends_since: float | None = None

@@ -118,7 +118,7 @@ def store_of_everything(world: Any) -> dict[str, str]:
     world.finish(ids["failed"])
     ids["scan"] = world.create_scan()["id"]
     world.finish_scan(ids["scan"])
-    ids["running"] = world.create(seed=7)["id"]
+    ids["running"] = world.create(seed=8)["id"]
     world.settle(until="preparing", job_id=ids["running"])
     ids["cancelled"] = world.create()["id"]
     assert api.post(f"/v1/fine_tuning/jobs/{ids['cancelled']}/cancel").status_code == 200
