@@ -7,12 +7,15 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 SEEN: list[dict[str, Any]] = []
+HOLD = "hold"
+"""While a file of this name lies in the directory of the endpoints, no server begins to listen."""
 OPEN: set[str] = set()
 """Prompts of generations that go on."""
 
@@ -99,6 +102,8 @@ def main() -> int:
         print("loading weights", flush=True)  # noqa: T201
         print("RuntimeError: no kernel for head size 33", flush=True)  # noqa: T201
         return 1
+    while (Path(arguments.order).parents[1] / HOLD).exists():
+        time.sleep(0.1)
     app = web.Application()
     app.add_routes(
         [web.post("/v1/completions", completions), web.get("/health", health), web.get("/seen", seen)]
