@@ -18,14 +18,15 @@ from deploy.endpoint.probe import HEALTH_TIMEOUT_S
 from deploy.endpoint.probe import SETTLE_S
 from deploy.endpoint.protocol import Serve
 from deploy.kubernetes.client import Object
+from deploy.kubernetes.pods import container_security
+from deploy.kubernetes.pods import placement_fields
+from deploy.kubernetes.pods import pod_security
 from deploy.kubernetes.quantity import number_of
 from deploy.kubernetes.settings import ClusterSettings
 
 FETCH: Final = "fetch"
 VLLM: Final = "vllm"
 PORT: Final = 8000
-USER: Final = 10001
-"""Of our images; upstream's vLLM runs as it as well, for a pod of "restricted" may not be root."""
 MODEL_DIRECTORY: Final = "/model"
 TOKEN_DIRECTORY: Final = "/var/run/temper/token"  # noqa: S105 - a path
 CA_DIRECTORY: Final = "/var/run/temper/ca"
@@ -58,18 +59,11 @@ def pod_spec(order: Serve, settings: ClusterSettings, *, order_uri: str, order_s
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_S,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(),
         "initContainers": [_fetch(settings, order_uri=order_uri, order_sha256=order_sha256)],
         "containers": [_vllm(order, settings)],
         "volumes": _volumes(settings),
-        **_placement(order, settings),
+        **placement_fields(endpoints.placement, settings, gpu_type=order.resources.gpu_type),
     }
     if endpoints.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in endpoints.image_pull_secrets]
@@ -107,7 +101,7 @@ def _fetch(settings: ClusterSettings, *, order_uri: str, order_sha256: str) -> O
         "resources": {"requests": dict(FETCH_REQUESTS), "limits": dict(FETCH_LIMITS)},
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": _security(),
+        "securityContext": container_security(),
     }
 
 
@@ -161,7 +155,7 @@ def _vllm(order: Serve, settings: ClusterSettings) -> Object:
         ),
         "lifecycle": {"preStop": {"exec": {"command": _ask("drain", timeout_s=math.ceil(DRAIN_S))}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": _security(),
+        "securityContext": container_security(),
     }
 
 
@@ -221,32 +215,6 @@ def _volumes(settings: ClusterSettings) -> list[Object]:
     return volumes
 
 
-def _placement(order: Serve, settings: ClusterSettings) -> Object:
-    placement = settings.endpoints.placement
-    node_selector = dict(placement.node_selector)
-    if order.resources.gpu_type is not None:
-        node_selector[settings.gpu.type_label] = order.resources.gpu_type
-    given: Object = {
-        "nodeSelector": node_selector,
-        "tolerations": [dict(toleration) for toleration in placement.tolerations],
-        "affinity": dict(placement.affinity),
-        "priorityClassName": placement.priority_class,
-        "runtimeClassName": placement.runtime_class,
-    }
-    return {key: value for key, value in given.items() if value}
-
-
 def _variables(values: dict[str, str]) -> list[Object]:
     # $(NAME) in a value would be replaced by Kubernetes; $$ is a dollar sign.
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in sorted(values.items())]
-
-
-def _security() -> Object:
-    return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "privileged": False,
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }

@@ -24,6 +24,9 @@ from deploy.contract.exit_codes import ExitCode
 from deploy.contract.exit_codes import is_users
 from deploy.kubernetes.client import Object
 from deploy.kubernetes.labels import labels
+from deploy.kubernetes.pods import container_security
+from deploy.kubernetes.pods import placement_fields
+from deploy.kubernetes.pods import pod_security
 from deploy.kubernetes.settings import ClusterSettings
 from deploy.kubernetes.settings import RunSettings
 from deploy.launch.job_state import DEADLINE
@@ -34,8 +37,6 @@ from deploy.launch.protocol import LaunchError
 
 QUEUE: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
-USER: Final = 10001
-"""Of the images; a pod of "restricted" has to say so itself."""
 FINAL_CODES: Final = tuple(code for code in range(1, 256) if is_users(code) or code == ExitCode.SUPERSEDED)
 """Exit codes after which nobody tries again."""
 TOKEN_DIRECTORY: Final = "/var/run/temper/token"  # noqa: S105  # a path
@@ -186,38 +187,16 @@ def _pod_spec(order: Launch, settings: ClusterSettings) -> Object:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": jobs.grace_s,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(),
         "containers": [_container(order, settings)],
         "volumes": _volumes(run, settings),
-        **_placement(order, settings),
+        **placement_fields(run.placement, settings, gpu_type=order.resources.gpu_type),
     }
     if jobs.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in jobs.image_pull_secrets]
     if order.resources.nodes > 1:
         spec["subdomain"] = order.name
     return spec
-
-
-def _placement(order: Launch, settings: ClusterSettings) -> Object:
-    placement = _run_settings(order, settings).placement
-    node_selector = dict(placement.node_selector)
-    if order.resources.gpu_type is not None:
-        node_selector[settings.gpu.type_label] = order.resources.gpu_type
-    given: Object = {
-        "nodeSelector": node_selector,
-        "tolerations": [dict(toleration) for toleration in placement.tolerations],
-        "affinity": dict(placement.affinity),
-        "priorityClassName": placement.priority_class,
-        "runtimeClassName": placement.runtime_class,
-    }
-    return {key: value for key, value in given.items() if value}
 
 
 def _container(order: Launch, settings: ClusterSettings) -> Object:
@@ -240,14 +219,7 @@ def _container(order: Launch, settings: ClusterSettings) -> Object:
         "resources": _resources(order, settings),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": container_security(),
     }
 
 
