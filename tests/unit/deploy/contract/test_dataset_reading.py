@@ -45,7 +45,7 @@ def safetensors() -> bytes:
 
 
 OTHERS = {
-    "gzip": (gzip.compress(LINE.encode()), "gzip-compressed"),
+    "gzip": (gzip.compress(LINE.encode(), mtime=0), "gzip-compressed"),
     "bzip2": (bz2.compress(LINE.encode()), "bzip2-compressed"),
     "xz": (lzma.compress(LINE.encode()), "xz-compressed"),
     "zip": (zipped(), "zip archive"),
@@ -76,7 +76,7 @@ def test_a_file_that_is_something_else_is_called_by_its_name(name: str, declared
         (parquet(), "csv", "Parquet: name it .parquet"),
         (LINE.encode(), "parquet", "JSON Lines: name it .jsonl"),
         (b"src,tgt\na,b\n", "parquet", "CSV"),
-        (gzip.compress(b"a"), "parquet", "gzip"),
+        (gzip.compress(b"a", mtime=0), "parquet", "gzip"),
         (b"src,tgt\na,b\n", "jsonl", "CSV"),
         (b'[\n {"prompt":"p"}\n]', "jsonl", "JSON array"),
         (b'[{"prompt":"p","completion":"c"}]', "jsonl", "JSON array"),
