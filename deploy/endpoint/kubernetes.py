@@ -31,7 +31,6 @@ from deploy.endpoint.serving_manifest import manifests
 from deploy.endpoint.serving_manifest import replicas_of
 from deploy.endpoint.serving_manifest import settings_hash
 from deploy.endpoint.serving_state import server_of
-from deploy.endpoint.serving_state import without_spec
 from deploy.endpoint.serving_state import without_template
 from deploy.kubernetes.client import KubernetesClient
 from deploy.kubernetes.client import Object
@@ -40,6 +39,7 @@ from deploy.kubernetes.errors import KubernetesRefused
 from deploy.kubernetes.errors import ObjectChanged
 from deploy.kubernetes.errors import ObjectExists
 from deploy.kubernetes.errors import ObjectGone
+from deploy.kubernetes.kept import without_spec
 from deploy.kubernetes.kinds import DEPLOYMENTS
 from deploy.kubernetes.kinds import HORIZONTAL_POD_AUTOSCALERS
 from deploy.kubernetes.kinds import POD_DISRUPTION_BUDGETS

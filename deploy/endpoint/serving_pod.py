@@ -17,6 +17,9 @@ from deploy.endpoint.probe import GENERATION_TIMEOUT_S
 from deploy.endpoint.probe import HEALTH_TIMEOUT_S
 from deploy.endpoint.probe import SETTLE_S
 from deploy.endpoint.protocol import Serve
+from deploy.kubernetes.broker_access import access_mounts
+from deploy.kubernetes.broker_access import access_variables
+from deploy.kubernetes.broker_access import access_volumes
 from deploy.kubernetes.client import Object
 from deploy.kubernetes.pods import container_security
 from deploy.kubernetes.pods import placement_fields
@@ -28,10 +31,7 @@ FETCH: Final = "fetch"
 VLLM: Final = "vllm"
 PORT: Final = 8000
 MODEL_DIRECTORY: Final = "/model"
-TOKEN_DIRECTORY: Final = "/var/run/temper/token"  # noqa: S105 - a path
-CA_DIRECTORY: Final = "/var/run/temper/ca"
 HOME: Final = "/home/temper"
-TOKEN_LIFETIME_S: Final = 3600
 CACHE_SIZE: Final = "20Gi"
 TMP_SIZE: Final = "4Gi"
 FETCH_REQUESTS: Final = {"cpu": "250m", "memory": "512Mi"}
@@ -77,19 +77,15 @@ def gpus_of(order: Serve, settings: ClusterSettings) -> int:
 
 def _fetch(settings: ClusterSettings, *, order_uri: str, order_sha256: str) -> Object:
     values = {
-        "TEMPER_BROKER_URL": settings.broker_url,
-        "TEMPER_BROKER_TOKEN_FILE": f"{TOKEN_DIRECTORY}/token",
+        **access_variables(settings),
         "HOME": "/tmp",  # noqa: S108 - the pod's own
         "PYTHONUNBUFFERED": "1",
     }
     mounts = [
-        {"name": "token", "mountPath": TOKEN_DIRECTORY, "readOnly": True},
+        *access_mounts(settings),
         {"name": "model", "mountPath": MODEL_DIRECTORY},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - likewise
     ]
-    if settings.broker_ca_config_map is not None:
-        values["TEMPER_BROKER_CA_FILE"] = f"{CA_DIRECTORY}/ca.crt"
-        mounts.append({"name": "ca", "mountPath": CA_DIRECTORY, "readOnly": True})
     pod_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
     return {
         "name": FETCH,
@@ -201,18 +197,13 @@ def _cpu(order: Serve, settings: ClusterSettings) -> str:
 
 
 def _volumes(settings: ClusterSettings) -> list[Object]:
-    token = {"audience": settings.broker_audience, "expirationSeconds": TOKEN_LIFETIME_S, "path": "token"}
-    volumes: list[Object] = [
-        {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+    return [
+        *access_volumes(settings),
         {"name": "model", "emptyDir": {"sizeLimit": settings.endpoints.scratch}},
         {"name": "home", "emptyDir": {"sizeLimit": CACHE_SIZE}},
         {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": settings.endpoints.shm}},
     ]
-    if settings.broker_ca_config_map is not None:
-        items = [{"key": "ca.crt", "path": "ca.crt"}]
-        volumes.append({"name": "ca", "configMap": {"name": settings.broker_ca_config_map, "items": items}})
-    return volumes
 
 
 def _variables(values: dict[str, str]) -> list[Object]:

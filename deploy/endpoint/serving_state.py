@@ -20,6 +20,7 @@ from deploy.endpoint.serving_pod import FETCH
 from deploy.endpoint.serving_pod import VLLM
 from deploy.kubernetes.client import Object
 from deploy.kubernetes.client import moment
+from deploy.kubernetes.kept import without_spec
 from deploy.process.log import show_tail
 
 CRASHES: Final = 2
@@ -45,30 +46,7 @@ class Trouble:
 def without_template(deployment: Object) -> Object:
     """What is looked at of a Deployment."""
     spec = {"replicas": (deployment.get("spec") or {}).get("replicas")}
-    return {
-        "metadata": _kept(deployment["metadata"]),
-        "spec": spec,
-        "status": deployment.get("status") or {},
-    }
-
-
-def without_spec(found: Object) -> Object:
-    """What is looked at of any other object."""
-    return {"metadata": _kept(found["metadata"]), "status": found.get("status") or {}}
-
-
-def _kept(metadata: Object) -> Object:
-    kept = (
-        "name",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "labels",
-        "annotations",
-        "creationTimestamp",
-        "deletionTimestamp",
-    )
-    return {key: metadata[key] for key in kept if key in metadata}
+    return {**without_spec(deployment), "spec": spec}
 
 
 def server_of(

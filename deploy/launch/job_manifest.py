@@ -22,6 +22,9 @@ from typing import Final
 from deploy.contract import layout
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.exit_codes import is_users
+from deploy.kubernetes.broker_access import access_mounts
+from deploy.kubernetes.broker_access import access_variables
+from deploy.kubernetes.broker_access import access_volumes
 from deploy.kubernetes.client import Object
 from deploy.kubernetes.labels import labels
 from deploy.kubernetes.pods import container_security
@@ -39,10 +42,7 @@ QUEUE: Final = "kueue.x-k8s.io/queue-name"
 RENDEZVOUS_PORT: Final = 29400
 FINAL_CODES: Final = tuple(code for code in range(1, 256) if is_users(code) or code == ExitCode.SUPERSEDED)
 """Exit codes after which nobody tries again."""
-TOKEN_DIRECTORY: Final = "/var/run/temper/token"  # noqa: S105  # a path
-CA_DIRECTORY: Final = "/var/run/temper/ca"
 SCRATCH_DIRECTORY: Final = "/scratch"
-TOKEN_LIFETIME_S: Final = 3600
 TMP_SIZE: Final = "1Gi"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _URI: Final = re.compile(r"[a-z0-9]{1,16}://[A-Za-z0-9._~/%+@:=-]{1,900}")
@@ -202,13 +202,11 @@ def _pod_spec(order: Launch, settings: ClusterSettings) -> Object:
 def _container(order: Launch, settings: ClusterSettings) -> Object:
     jobs = settings.jobs
     mounts: list[Object] = [
-        {"name": "token", "mountPath": TOKEN_DIRECTORY, "readOnly": True},
+        *access_mounts(settings),
         {"name": "scratch", "mountPath": SCRATCH_DIRECTORY},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # the pod's own, in memory of nobody else
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  # likewise
     ]
-    if settings.broker_ca_config_map is not None:
-        mounts.append({"name": "ca", "mountPath": CA_DIRECTORY, "readOnly": True})
     return {
         "name": CONTAINER,
         "image": jobs.image,
@@ -252,8 +250,7 @@ def _environment(order: Launch, settings: ClusterSettings) -> list[Object]:
     run, nodes = _run_settings(order, settings), order.resources.nodes
     values = {
         **settings.jobs.environment,
-        "TEMPER_BROKER_URL": settings.broker_url,
-        "TEMPER_BROKER_TOKEN_FILE": f"{TOKEN_DIRECTORY}/token",
+        **access_variables(settings),
         "TEMPER_SCRATCH": SCRATCH_DIRECTORY,
         "TEMPER_GPUS": str(_gpus(order, run)),
         "TEMPER_NODES": str(nodes),
@@ -264,8 +261,6 @@ def _environment(order: Launch, settings: ClusterSettings) -> list[Object]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONUNBUFFERED": "1",
     }
-    if settings.broker_ca_config_map is not None:
-        values["TEMPER_BROKER_CA_FILE"] = f"{CA_DIRECTORY}/ca.crt"
     read: dict[str, str] = {"TEMPER_POD": "metadata.uid"}
     if nodes > 1:
         host = f"{order.name}-0.{order.name}.{settings.jobs.namespace}.svc"
@@ -283,21 +278,12 @@ def _environment(order: Launch, settings: ClusterSettings) -> list[Object]:
 
 
 def _volumes(run: RunSettings, settings: ClusterSettings) -> list[Object]:
-    token = {
-        "audience": settings.broker_audience,
-        "expirationSeconds": TOKEN_LIFETIME_S,
-        "path": "token",
-    }
-    volumes: list[Object] = [
-        {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+    return [
+        *access_volumes(settings),
         {"name": "scratch", **_scratch(run)},
         {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": run.shm}},
     ]
-    if settings.broker_ca_config_map is not None:
-        items = [{"key": "ca.crt", "path": "ca.crt"}]
-        volumes.append({"name": "ca", "configMap": {"name": settings.broker_ca_config_map, "items": items}})
-    return volumes
 
 
 def _scratch(run: RunSettings) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from deploy.kubernetes.client import Object
 from deploy.kubernetes.errors import KubernetesError
 from deploy.kubernetes.errors import ObjectExists
 from deploy.kubernetes.errors import ObjectGone
+from deploy.kubernetes.kept import kept_metadata
+from deploy.kubernetes.kept import without_spec
 from deploy.kubernetes.kinds import JOBS
 from deploy.kubernetes.kinds import PODS
 from deploy.kubernetes.kinds import SERVICES
@@ -43,7 +45,6 @@ from deploy.launch.pod_state import ending_of
 from deploy.launch.pod_state import index_of
 from deploy.launch.pod_state import owner_uid
 from deploy.launch.pod_state import phase_of
-from deploy.launch.pod_state import without_spec
 from deploy.launch.protocol import Launch
 from deploy.launch.protocol import LaunchError
 from deploy.launch.protocol import Run
@@ -309,19 +310,10 @@ class KubernetesLauncher:
 
 
 def _without_template(job: Object) -> Object:
-    """What is looked at of a Job, so that a thousand of them cost little memory."""
-    metadata, spec, status = job["metadata"], job.get("spec") or {}, job.get("status") or {}
-    kept = (
-        "name",
-        "uid",
-        "resourceVersion",
-        "labels",
-        "annotations",
-        "creationTimestamp",
-        "deletionTimestamp",
-    )
+    """What is looked at of a Job."""
+    spec, status = job.get("spec") or {}, job.get("status") or {}
     return {
-        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "metadata": kept_metadata(job),
         "spec": {key: spec[key] for key in ("parallelism", "suspend") if key in spec},
         "status": {"conditions": status.get("conditions") or []},
     }

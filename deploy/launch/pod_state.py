@@ -7,7 +7,6 @@ from enum import Enum
 from typing import Any
 from typing import Final
 
-from deploy.kubernetes.client import Object
 from deploy.kubernetes.client import moment
 from deploy.launch.protocol import RunCause
 
@@ -67,24 +66,6 @@ def index_of(pod: Mapping[str, Any]) -> int:
     annotations = pod["metadata"].get("annotations") or {}
     given = str(annotations.get(INDEX, ""))
     return int(given) if given.isdecimal() else 0
-
-
-def without_spec(pod: Object) -> Object:
-    """What is looked at of a pod, so that a thousand of them cost little memory."""
-    metadata = pod["metadata"]
-    kept = (
-        "name",
-        "uid",
-        "resourceVersion",
-        "labels",
-        "annotations",
-        "creationTimestamp",
-        "deletionTimestamp",
-    )
-    return {
-        "metadata": {key: metadata[key] for key in kept if key in metadata},
-        "status": pod.get("status") or {},
-    }
 
 
 def phase_of(pod: Mapping[str, Any]) -> PodPhase:

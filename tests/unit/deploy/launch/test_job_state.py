@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from deploy.kubernetes.client import Object
+from deploy.kubernetes.kept import without_spec
 from deploy.launch.job_state import DEADLINE
 from deploy.launch.job_state import STOPPED
 from deploy.launch.job_state import Attempt
 from deploy.launch.job_state import run_of
 from deploy.launch.pod_state import LONGEST_REASON
 from deploy.launch.pod_state import ending_of
-from deploy.launch.pod_state import without_spec
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunCause
 from deploy.launch.protocol import RunPhase
