@@ -139,11 +139,9 @@ def _deployment(order: Serve, settings: ClusterSettings, template: Object) -> Ob
         REPLICAS: f"{order.replicas}-{order.max_replicas}",
         SETTINGS: settings_hash(settings),
     }
-    return {
-        "apiVersion": DEPLOYMENTS.api_version,
-        "kind": DEPLOYMENTS.name,
-        "metadata": {**_metadata(order, settings), "annotations": annotations},
-        "spec": {
+    return DEPLOYMENTS.manifest(
+        metadata={**_metadata(order, settings), "annotations": annotations},
+        spec={
             "replicas": order.replicas,
             "selector": _selector(order.name, settings),
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -152,7 +150,7 @@ def _deployment(order: Serve, settings: ClusterSettings, template: Object) -> Ob
             "progressDeadlineSeconds": settings.endpoints.start_timeout_s,
             "template": template,
         },
-    }
+    )
 
 
 def _spread(name: str, settings: ClusterSettings) -> Object:
@@ -165,31 +163,27 @@ def _spread(name: str, settings: ClusterSettings) -> Object:
 
 
 def _service(order: Serve, settings: ClusterSettings) -> Object:
-    return {
-        "apiVersion": SERVICES.api_version,
-        "kind": SERVICES.name,
-        "metadata": _metadata(order, settings),
-        "spec": {
+    return SERVICES.manifest(
+        metadata=_metadata(order, settings),
+        spec={
             "type": "ClusterIP",
             "selector": _labels(order.name, settings),
             "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}],
         },
-    }
+    )
 
 
 def _disruption_budget(order: Serve, settings: ClusterSettings) -> Object:
     # Not minAvailable: with one replica, as there may be between min_replicas and max_replicas, it would keep a node
     # from ever being drained. And a replica that does not work is in nobody's way.
-    return {
-        "apiVersion": POD_DISRUPTION_BUDGETS.api_version,
-        "kind": POD_DISRUPTION_BUDGETS.name,
-        "metadata": _metadata(order, settings),
-        "spec": {
+    return POD_DISRUPTION_BUDGETS.manifest(
+        metadata=_metadata(order, settings),
+        spec={
             "maxUnavailable": 1,
             "selector": _selector(order.name, settings),
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
-    }
+    )
 
 
 def _autoscaler(order: Serve, settings: ClusterSettings) -> tuple[Kind, Object]:
@@ -201,18 +195,16 @@ def _autoscaler(order: Serve, settings: ClusterSettings) -> tuple[Kind, Object]:
 def _horizontal_autoscaler(order: Serve, settings: ClusterSettings) -> Object:
     each = str(settings.endpoints.waiting_per_replica)
     metric = {"metric": {"name": WAITING}, "target": {"type": "AverageValue", "averageValue": each}}
-    return {
-        "apiVersion": HORIZONTAL_POD_AUTOSCALERS.api_version,
-        "kind": HORIZONTAL_POD_AUTOSCALERS.name,
-        "metadata": _metadata(order, settings),
-        "spec": {
+    return HORIZONTAL_POD_AUTOSCALERS.manifest(
+        metadata=_metadata(order, settings),
+        spec={
             "scaleTargetRef": _target(order),
             "minReplicas": order.replicas,
             "maxReplicas": order.max_replicas,
             "metrics": [{"type": "Pods", "pods": metric}],
             "behavior": _behavior(),
         },
-    }
+    )
 
 
 def _scaled_object(order: Serve, settings: ClusterSettings) -> Object:
@@ -223,11 +215,9 @@ def _scaled_object(order: Serve, settings: ClusterSettings) -> Object:
         "query": query,
         "threshold": str(settings.endpoints.waiting_per_replica),
     }
-    return {
-        "apiVersion": SCALED_OBJECTS.api_version,
-        "kind": SCALED_OBJECTS.name,
-        "metadata": _metadata(order, settings),
-        "spec": {
+    return SCALED_OBJECTS.manifest(
+        metadata=_metadata(order, settings),
+        spec={
             "scaleTargetRef": _target(order),
             "minReplicaCount": order.replicas,
             "maxReplicaCount": order.max_replicas,
@@ -235,11 +225,11 @@ def _scaled_object(order: Serve, settings: ClusterSettings) -> Object:
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior()}},
             "triggers": [{"type": "prometheus", "metadata": trigger}],
         },
-    }
+    )
 
 
 def _target(order: Serve) -> Object:
-    return {"apiVersion": DEPLOYMENTS.api_version, "kind": DEPLOYMENTS.name, "name": order.name}
+    return DEPLOYMENTS.reference(order.name)
 
 
 def _behavior() -> Object:

@@ -1,6 +1,7 @@
 """The kinds of objects that we read and write, and where the API server keeps them."""
 
 from dataclasses import dataclass
+from typing import Any
 from typing import Final
 
 
@@ -20,6 +21,14 @@ class Kind:
         root = "/api" if "/" not in self.api_version else "/apis"
         parts = [root, self.api_version, "namespaces", namespace, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
+
+    def manifest(self, *, metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+        """An object of this kind, as it is sent."""
+        return {"apiVersion": self.api_version, "kind": self.name, "metadata": metadata, "spec": spec}
+
+    def reference(self, name: str) -> dict[str, Any]:
+        """How another object names one of this kind."""
+        return {"apiVersion": self.api_version, "kind": self.name, "name": name}
 
 
 JOBS: Final = Kind(api_version="batch/v1", name="Job", plural="jobs")

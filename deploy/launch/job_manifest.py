@@ -26,6 +26,8 @@ from deploy.kubernetes.broker_access import access_mounts
 from deploy.kubernetes.broker_access import access_variables
 from deploy.kubernetes.broker_access import access_volumes
 from deploy.kubernetes.client import Object
+from deploy.kubernetes.kinds import JOBS
+from deploy.kubernetes.kinds import SERVICES
 from deploy.kubernetes.labels import labels
 from deploy.kubernetes.pods import container_security
 from deploy.kubernetes.pods import placement_fields
@@ -80,31 +82,27 @@ def job_manifest(order: Launch, settings: ClusterSettings) -> Object:
         spec["completionMode"] = "Indexed"
         # Node 0 writes the result: when it is done, the job is.
         spec["successPolicy"] = {"rules": [{"succeededIndexes": "0", "succeededCount": 1}]}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+    return JOBS.manifest(metadata=metadata, spec=spec)
 
 
 def service_manifest(job: Object, settings: ClusterSettings) -> Object:
     """The headless Service of a Job on several nodes; it goes when the Job goes."""
     name, component = job["metadata"]["name"], job["metadata"]["labels"]["app.kubernetes.io/component"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
+    return SERVICES.manifest(
+        metadata={
             "name": name,
             "namespace": settings.jobs.namespace,
             "labels": labels(settings.release, component),
-            "ownerReferences": [
-                {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}
-            ],
+            "ownerReferences": [{**JOBS.reference(name), "uid": job["metadata"]["uid"]}],
         },
-        "spec": {
+        spec={
             "clusterIP": "None",
             # The nodes look for each other before any of them is ready.
             "publishNotReadyAddresses": True,
             "selector": {"batch.kubernetes.io/job-name": name},
             "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
         },
-    }
+    )
 
 
 def check_order(order: Launch, settings: ClusterSettings) -> None:
