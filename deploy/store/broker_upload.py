@@ -12,7 +12,6 @@ from deploy.contract.document import sha256_hex
 from deploy.store.broker_connection import BrokerConnection
 from deploy.store.broker_connection import read_problem
 from deploy.store.broker_wire import COMPLETE
-from deploy.store.broker_wire import MOST_PARTS
 from deploy.store.broker_wire import PARTS
 from deploy.store.broker_wire import SHA256_HEADER
 from deploy.store.broker_wire import UPLOADS
@@ -22,6 +21,7 @@ from deploy.store.broker_wire import SentPart
 from deploy.store.broker_wire import SentUpload
 from deploy.store.broker_wire import UploadPlan
 from deploy.store.broker_wire import WantedUrl
+from deploy.store.content import MOST_PARTS
 from deploy.store.content import Tally
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreUnavailable

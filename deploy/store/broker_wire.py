@@ -25,6 +25,7 @@ from pydantic import Field
 
 from deploy.contract.document import Document
 from deploy.contract.document import Sha256
+from deploy.store.content import MOST_PARTS
 
 OBJECTS: Final = "/v1/objects"
 LISTING: Final = "/v1/listing"
@@ -51,8 +52,6 @@ ONCE_BYTES: Final = 4 << 20
 """Of a result: it is a document, with at most some thousand files in it. Whatever else is put once is small."""
 PAGE: Final = 5000
 """Objects of one page of a listing."""
-MOST_PARTS: Final = 10_000
-"""The limit of S3."""
 LEAST_PART_BYTES: Final = 5 << 20
 MOST_PART_BYTES: Final = 5 << 30
 """The limits of S3, but for the last part."""

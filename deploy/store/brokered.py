@@ -9,7 +9,6 @@ and the stream breaks (readers that know its SHA-256 find out), or ``put_once`` 
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from urllib3.exceptions import HTTPError
@@ -26,7 +25,6 @@ from deploy.store.broker_connection import refusal
 from deploy.store.broker_upload import BrokerUpload
 from deploy.store.broker_wire import CODE_HEADER
 from deploy.store.broker_wire import LISTING
-from deploy.store.broker_wire import MOST_PARTS
 from deploy.store.broker_wire import OBJECT_MISSING
 from deploy.store.broker_wire import OBJECTS
 from deploy.store.broker_wire import ONCE_BYTES
@@ -35,11 +33,10 @@ from deploy.store.broker_wire import SIZE_HEADER
 from deploy.store.broker_wire import SMALL_BYTES
 from deploy.store.broker_wire import Deleted
 from deploy.store.broker_wire import ListingPage
+from deploy.store.content import CHUNK_BYTES
 from deploy.store.content import Tally
-from deploy.store.content import check_range
-from deploy.store.content import join
+from deploy.store.content import from_first
 from deploy.store.content import parts_of
-from deploy.store.fetch import fetch_verified
 from deploy.store.key import deleted_prefix_parts
 from deploy.store.key import key_parts
 from deploy.store.key import prefix_parts
@@ -48,8 +45,8 @@ from deploy.store.protocol import ObjectInfo
 from deploy.store.protocol import ObjectMissing
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreUnavailable
+from deploy.store.streamed import StreamedStore
 
-CHUNK_BYTES: Final = 1 << 20
 _BYTES: Final = {"content-type": "application/octet-stream"}
 _EXPIRED: Final = frozenset({400, 401, 403})
 """What servers of S3's protocol say to a URL whose time is over."""
@@ -67,7 +64,7 @@ class _Body:
     """As the store's own server said it."""
 
 
-class BrokeredStore:
+class BrokeredStore(StreamedStore):
     """An :class:`deploy.store.protocol.ObjectStore` that a broker opens for this process.
 
     Args:
@@ -76,6 +73,7 @@ class BrokeredStore:
     """
 
     def __init__(self, uri: str, settings: BrokerSettings) -> None:
+        super().__init__(part_size_bytes=settings.part_size_bytes, max_concurrency=settings.max_concurrency)
         self._uri = uri
         self._settings = settings
         self._connection: BrokerConnection = broker_connection(settings)
@@ -85,12 +83,6 @@ class BrokeredStore:
         """Of the root, as if there were no broker."""
         return self._uri
 
-    def put(self, key: str, chunks: bytes | Iterable[bytes]) -> StoredFile:
-        """Write an object, overwriting; holds two parts of it at most. See the protocol."""
-        written_key_parts(key)
-        source = (chunks,) if isinstance(chunks, bytes) else chunks
-        return self._put(key, source, part_size_bytes=self._settings.part_size_bytes, in_flight=1)
-
     def put_once(self, key: str, data: bytes) -> bool:
         """Write an object unless one exists; see the protocol. Raises StoreError for more than 4 MiB."""
         written_key_parts(key)
@@ -98,34 +90,6 @@ class BrokeredStore:
             raise StoreError(f"{key}: {len(data)} bytes cannot be put once; the limit is {ONCE_BYTES}")
         # A retry after a lost answer finds equal bytes, which the broker takes for ours.
         return self._put_small(key, data, sha256_hex(data), {"if-none-match": "*"}) != 412
-
-    def put_file(self, key: str, path: Path) -> StoredFile:
-        """Write an object from a local file, several parts at once. Raises OSError of the local file."""
-        written_key_parts(key)
-        with path.open("rb") as file:
-            size_bytes = path.stat().st_size
-            return self._put(
-                key,
-                iter(lambda: file.read(CHUNK_BYTES), b""),
-                part_size_bytes=max(self._settings.part_size_bytes, -(-size_bytes // MOST_PARTS)),
-                in_flight=self._settings.max_concurrency,
-            )
-
-    def get(self, key: str, *, limit_bytes: int = 16 << 20) -> bytes:
-        """A small object whole; see the protocol."""
-        return join(self.read(key), key=key, limit_bytes=limit_bytes)
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes of a range; see the protocol. A missing object is raised at once, not at the first chunk."""
-        check_range(start, length)
-        key_parts(key)
-        chunks = self._read(key, start, None if length is None else start + length)
-        next(chunks)  # opens the object
-        return chunks
-
-    def fetch_file(self, key: str, path: Path, expected: StoredFile) -> None:
-        """Copy an object into ``path``, verified; see the protocol."""
-        fetch_verified(lambda: self.read(key), path, expected)
 
     def info(self, key: str) -> ObjectInfo | None:
         """Size of an object, or None."""
@@ -173,7 +137,7 @@ class BrokeredStore:
                 part_size_bytes=part_size_bytes,
                 in_flight=in_flight,
             )
-            upload.send(_from_first(first, parts), tally)
+            upload.send(from_first(first, parts), tally)
         return StoredFile(name=key.rpartition("/")[2], size_bytes=tally.size_bytes, sha256=tally.sha256)
 
     def _put_small(self, key: str, data: bytes | bytearray, sha256: str, condition: dict[str, str]) -> int:
@@ -273,12 +237,6 @@ class BrokeredStore:
                 raise StoreUnavailable(f"{what}: the store answered HTTP {status} to the broker's URL")
             case status:
                 raise StoreError(f"{what}: the store answered HTTP {status} to the broker's URL")
-
-
-def _from_first(first: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
-    """All parts, letting go of the first one when it is gone: two parts are held, not three."""
-    yield first.pop()
-    yield from rest
 
 
 __all__ = ["BrokerSettings", "BrokeredStore"]

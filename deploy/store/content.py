@@ -3,8 +3,14 @@
 import hashlib
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import Final
 
 from deploy.store.protocol import StoreError
+
+CHUNK_BYTES: Final = 1 << 20
+"""Of what is read at a time."""
+MOST_PARTS: Final = 10_000
+"""The limit of S3."""
 
 
 def join(chunks: Iterator[bytes], *, key: str, limit_bytes: int) -> bytes:
@@ -47,6 +53,12 @@ def parts_of(chunks: Iterable[bytes], part_size_bytes: int) -> Iterator[bytearra
                 part = bytearray()
     if part:
         yield part
+
+
+def from_first(first: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
+    """All parts, letting go of the first one when it is gone: two parts are held, not three."""
+    yield first.pop()
+    yield from rest
 
 
 class Tally:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.contract.document import StoredFile
+from deploy.store.content import CHUNK_BYTES
 from deploy.store.content import check_range
 from deploy.store.content import equal
 from deploy.store.content import join
@@ -39,7 +40,6 @@ from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreFull
 from deploy.store.protocol import StoreUnavailable
 
-CHUNK_BYTES: Final = 1 << 20
 STALE_AFTER_S: Final = 86_400.0
 """No write goes without progress for a day; what has is left by a writer that died."""
 

@@ -13,14 +13,12 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
+from deploy.store.content import MOST_PARTS
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreUnavailable
 from deploy.store.s3_client import S3Client
 from deploy.store.s3_errors import error_code
 from deploy.store.s3_errors import s3_errors
-
-MOST_PARTS: Final = 10_000
-"""The limit of S3."""
 
 _MARK: Final = "temper-upload"
 """Metadata by which an upload recognises its own object when the answer to its completion was lost."""

@@ -17,25 +17,22 @@ from dataclasses import replace
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from typing import Final
 
 from botocore.exceptions import ClientError
 
 from deploy.contract.document import StoredFile
+from deploy.store.content import CHUNK_BYTES
 from deploy.store.content import Tally
-from deploy.store.content import check_range
 from deploy.store.content import equal
-from deploy.store.content import join
+from deploy.store.content import from_first
 from deploy.store.content import parts_of
-from deploy.store.fetch import fetch_verified
 from deploy.store.key import deleted_prefix_parts
 from deploy.store.key import is_part
 from deploy.store.key import key_parts
 from deploy.store.key import prefix_parts
 from deploy.store.key import written_key_parts
-from deploy.store.multipart import MOST_PARTS
 from deploy.store.multipart import MultipartUpload
 from deploy.store.protocol import ObjectInfo
 from deploy.store.protocol import ObjectMissing
@@ -48,8 +45,8 @@ from deploy.store.s3_direct import DirectObject
 from deploy.store.s3_errors import error_code
 from deploy.store.s3_errors import s3_errors
 from deploy.store.s3_settings import S3Settings
+from deploy.store.streamed import StreamedStore
 
-CHUNK_BYTES: Final = 1 << 20
 STALE_AFTER_S: Final = 86_400.0
 
 _DELETE_BATCH: Final = 1000
@@ -59,7 +56,7 @@ _CONFLICTS: Final = 10
 _LONGEST_WAIT_S: Final = 4.0
 
 
-class S3Store:
+class S3Store(StreamedStore):
     """An :class:`deploy.store.protocol.ObjectStore` below a prefix of a bucket, which must exist."""
 
     def __init__(self, bucket: str, prefix: str = "", settings: S3Settings | None = None) -> None:
@@ -74,6 +71,9 @@ class S3Store:
         if "." in bucket and self._settings.addressing == "auto":
             # No certificate of AWS is good for bucket.with.dots.s3.amazonaws.com.
             self._settings = replace(self._settings, addressing="path")
+        super().__init__(
+            part_size_bytes=self._settings.part_size_bytes, max_concurrency=self._settings.max_concurrency
+        )
         self._in_bucket = {"Bucket": bucket, **self._settings.owner}
         self._bucket_seen = False
         self._checked = False
@@ -87,12 +87,6 @@ class S3Store:
     def uri(self) -> str:
         """``s3://bucket/prefix``."""
         return f"s3://{self._bucket}/{self._above}".rstrip("/")
-
-    def put(self, key: str, chunks: bytes | Iterable[bytes]) -> StoredFile:
-        """Write an object, overwriting; holds two parts of it at most. See the protocol."""
-        parts = written_key_parts(key)
-        source = (chunks,) if isinstance(chunks, bytes) else chunks
-        return self._put(key, parts[-1], source, part_size_bytes=self._settings.part_size_bytes, in_flight=1)
 
     def put_once(self, key: str, data: bytes) -> bool:
         """Write an object unless one exists; see the protocol."""
@@ -109,36 +103,6 @@ class S3Store:
                     continue  # deleted meanwhile
             time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, 0.05 * 2**attempt)))  # noqa: S311 - jitter
         raise StoreUnavailable(f"{self._uri(key)}: {_CONFLICTS} conditional writes met a concurrent one")
-
-    def put_file(self, key: str, path: Path) -> StoredFile:
-        """Write an object from a local file, several parts at once. Raises OSError of the local file."""
-        name = written_key_parts(key)[-1]
-        with path.open("rb") as file:
-            size_bytes = path.stat().st_size
-            part_size_bytes = max(self._settings.part_size_bytes, -(-size_bytes // MOST_PARTS))
-            return self._put(
-                key,
-                name,
-                iter(lambda: file.read(CHUNK_BYTES), b""),
-                part_size_bytes=part_size_bytes,
-                in_flight=self._settings.max_concurrency,
-            )
-
-    def get(self, key: str, *, limit_bytes: int = 16 << 20) -> bytes:
-        """A small object whole; see the protocol."""
-        return join(self.read(key), key=key, limit_bytes=limit_bytes)
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes of a range; see the protocol. A missing object is raised at once, not at the first chunk."""
-        check_range(start, length)
-        key_parts(key)
-        chunks = self._read(key, start, None if length is None else start + length)
-        next(chunks)  # opens the object
-        return chunks
-
-    def fetch_file(self, key: str, path: Path, expected: StoredFile) -> None:
-        """Copy an object into ``path``, verified; see the protocol."""
-        fetch_verified(lambda: self.read(key), path, expected)
 
     def info(self, key: str) -> ObjectInfo | None:
         """Size of an object, or None."""
@@ -268,9 +232,7 @@ class S3Store:
     def _written(self, key: str) -> dict[str, Any]:
         return {**self._named(key), **self._settings.write_options(self._above + key)}
 
-    def _put(
-        self, key: str, name: str, chunks: Iterable[bytes], *, part_size_bytes: int, in_flight: int
-    ) -> StoredFile:
+    def _put(self, key: str, chunks: Iterable[bytes], *, part_size_bytes: int, in_flight: int) -> StoredFile:
         tally = Tally()
         parts = parts_of(tally.counted(chunks), part_size_bytes)
         first = [next(parts, bytearray())]
@@ -284,8 +246,8 @@ class S3Store:
                 write_options=self._settings.write_options(self._above + key),
                 in_flight=in_flight,
             )
-            upload.send(_from_first(first, parts))
-        return StoredFile(name=name, size_bytes=tally.size_bytes, sha256=tally.sha256)
+            upload.send(from_first(first, parts))
+        return StoredFile(name=key.rpartition("/")[2], size_bytes=tally.size_bytes, sha256=tally.sha256)
 
     def _put_if_none(self, key: str, data: bytes) -> str:
         """One conditional PUT: ``stored``, ``exists`` or ``conflict``."""
@@ -358,12 +320,6 @@ class S3Store:
             message = f"s3://{self._bucket}: the bucket does not exist"
             raise StoreRefused("bucket_missing", message) from error
         self._bucket_seen = True
-
-
-def _from_first(first: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
-    """All parts, letting go of the first one when it is gone: two parts are held, not three."""
-    yield first.pop()
-    yield from rest
 
 
 def _body_chunks(body: Any, uri: str) -> Iterator[bytes]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from deploy.store.content import MOST_PARTS
 from deploy.store.direct import LONGEST_EXPIRY_S
-from deploy.store.multipart import MOST_PARTS
 from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreUnavailable
 from deploy.store.s3_client import S3Client

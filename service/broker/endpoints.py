@@ -21,7 +21,6 @@ from starlette.responses import StreamingResponse
 from deploy.contract.document import Document
 from deploy.store.broker_wire import COMPLETE
 from deploy.store.broker_wire import LISTING
-from deploy.store.broker_wire import MOST_PARTS
 from deploy.store.broker_wire import OBJECTS
 from deploy.store.broker_wire import ONCE_BYTES
 from deploy.store.broker_wire import OTHER_BYTES
@@ -39,6 +38,7 @@ from deploy.store.broker_wire import SentPart
 from deploy.store.broker_wire import SentUpload
 from deploy.store.broker_wire import UploadPlan
 from deploy.store.broker_wire import WantedUrl
+from deploy.store.content import MOST_PARTS
 from deploy.store.key import deleted_prefix_parts
 from deploy.store.key import key_parts
 from deploy.store.key import prefix_parts
