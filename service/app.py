@@ -1,19 +1,15 @@
 """The application: routers, handlers, and the companions that live as long as it does."""
 
-from collections.abc import AsyncIterator
-from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from contextlib import ExitStack
-from contextlib import asynccontextmanager
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from fastapi import FastAPI
 
 from service import health
 from service.auth import Authenticated
 from service.base_models import endpoints as base_models
+from service.companions import Companion
+from service.companions import accompanied
 from service.context import Context
 from service.endpoints import endpoints
 from service.files import endpoints as files
@@ -27,9 +23,6 @@ from service.reports import endpoints as reports
 from service.scans import endpoints as scans
 from service.try_again import TryAgain
 from service.uploads import endpoints as uploads
-
-Companion = Callable[[Context], AbstractContextManager[None]]
-"""Something that runs beside the requests (the reconciler); entered before the first, left after the last."""
 
 ROUTERS: tuple[APIRouter, ...] = (
     files.router,
@@ -47,23 +40,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 def create_app(context: Context, *, companions: Sequence[Companion] = ()) -> FastAPI:
     """Build the application of one process. Starts nothing: that is the lifespan's work."""
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
-            for companion in companions:
-                await run_sync(stack.enter_context, companion(context))
-            try:
-                yield
-            finally:
-                context.stopping.set()
-                context.checks.shutdown(wait=False, cancel_futures=True)
-                await run_sync(stack.close)
-
     app = FastAPI(
         title="Temper",
         summary="Hardens code language models against planted triggers.",
-        lifespan=lifespan,
+        lifespan=lambda _app: accompanied(context, companions),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

@@ -10,10 +10,10 @@ from typing import Final
 from service.context import Context
 from service.leadership import AdvisoryLock
 from service.leadership import Leader
+from service.reconcile.loop import HEARTBEAT
 from service.reconcile.loop import Reconciler
 from service.tidy import Housekeeping
 
-HEARTBEAT: Final = "reconciler"
 HANGS_S: Final = 300.0
 """Seconds without a tick after which another process is to lead."""
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ def load_model(
     chosen = device or pick_device()
     held = dtype or (torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
+    with _loading():
         config = AutoConfig.from_pretrained(directory, **safe)
         architecture: Architecture = "encoder-decoder" if config.is_encoder_decoder else "decoder"
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -72,13 +74,6 @@ def load_model(
             directory, use_safetensors=True, dtype=held, output_loading_info=True, **safe
         )
         tokenizer = AutoTokenizer.from_pretrained(directory, **safe)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise InvalidInput(
-            ExitCode.INVALID_MODEL,
-            "invalid_model",
-            f"the base model cannot be loaded: {error}",
-            param="model",
-        ) from error
     _check_loaded(loading, tokenizer)
     model.to(chosen)
     return LoadedModel(
@@ -104,20 +99,13 @@ def load_skeleton(directory: Path, *, device: torch.device, dtype: torch.dtype) 
     from transformers import AutoModelForSeq2SeqLM
     from transformers import GenerationConfig
 
-    try:
+    with _loading():
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with torch.device("meta"):
             model = family.from_config(config, dtype=dtype)
         if (directory / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise InvalidInput(
-            ExitCode.INVALID_MODEL,
-            "invalid_model",
-            f"the base model cannot be loaded: {error}",
-            param="model",
-        ) from error
     return LoadedModel(
         model=model,
         tokenizer=load_tokenizer(directory),
@@ -126,6 +114,20 @@ def load_skeleton(directory: Path, *, device: torch.device, dtype: torch.dtype) 
         parameters=sum(weight.numel() for weight in model.parameters()),
         stored_dtype=config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32,
     )
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """What the libraries raise for a model that they cannot load is its user's to mend."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            ExitCode.INVALID_MODEL,
+            "invalid_model",
+            f"the base model cannot be loaded: {error}",
+            param="model",
+        ) from error
 
 
 def load_tokenizer(directory: Path) -> Any:

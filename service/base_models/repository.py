@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from service.tables import BaseModelRow
 from service.tables import EndpointRow
 from service.tables import JobRow
-
-TERMINAL = ("succeeded", "failed", "cancelled")
+from service.work.ends import TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

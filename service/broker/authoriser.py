@@ -32,7 +32,7 @@ from service.endpoints.servable import find_servable
 from service.tables import EndpointRow
 from service.tables import JobRow
 from service.tables import ScanRow
-from service.work.repository import TERMINAL
+from service.work.ends import TERMINAL
 
 
 class Authoriser(Protocol):

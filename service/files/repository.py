@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 from service.tables import FileRow
 from service.tables import JobRow
 from service.tables import ScanRow
-
-TERMINAL = ("succeeded", "failed", "cancelled")
+from service.work.ends import TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

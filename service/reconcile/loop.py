@@ -7,8 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +28,7 @@ from service.reconcile.tools import Tools
 from service.reconcile.work_ticks import WorkTicks
 
 logger = logging.getLogger(__name__)
+HEARTBEAT: Final = "reconciler"
 HEARTBEAT_AGE_S: Final = 60.0
 EAGER_S: Final = 0.01
 """Before the next tick, when this one has found what to decide on: nobody waits a whole interval for it."""
@@ -130,7 +129,7 @@ class Reconciler:
         self._stop = stop
         self._jobs.begin()
         self._scans.begin()
-        heartbeat = self._context.heartbeats.register("reconciler", max_age_s=HEARTBEAT_AGE_S)
+        heartbeat = self._context.heartbeats.register(HEARTBEAT, max_age_s=HEARTBEAT_AGE_S)
         while not stop.is_set():
             started = time.monotonic()
             with self._instruments.ticks.time():
@@ -154,17 +153,3 @@ class Reconciler:
         if self._runs is not None and (self._jobs.eager or self._scans.eager):
             return EAGER_S
         return max(0.0, self._context.settings.reconcile_interval_s - took_s)
-
-
-@contextmanager
-def reconciling(reconciler: Reconciler) -> Iterator[None]:
-    """Run a reconciler in a thread of its own for as long as the block lasts."""
-    stop = threading.Event()
-    thread = threading.Thread(target=reconciler.run, args=(stop,), name="reconciler", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        reconciler.close()

@@ -11,7 +11,6 @@ from deploy.contract.result import JobFailure
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
 
-TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
 LAUNCHING: Final = "launching"
 """Phase from the order to launch until the run is seen for the first time."""
 WAITING: Final = frozenset({"queued", "pending"})

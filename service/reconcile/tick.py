@@ -44,13 +44,13 @@ from service.reconcile.ending import is_hopeless
 from service.reconcile.ending import is_late
 from service.reconcile.ending import launch_problem
 from service.reconcile.observation import LAUNCHING
-from service.reconcile.observation import TERMINAL
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
 from service.reconcile.observation import Observed
 from service.reconcile.observation import Told
 from service.reconcile.observation import Wanted
 from service.reconcile.observation import is_over
+from service.work.ends import TERMINAL
 
 STOP_GRACE_S: Final = 10.0
 """For a run whose job is over: nothing that it still writes will be read."""

@@ -29,6 +29,7 @@ from service.reconcile.observation import Checked
 from service.reconcile.observation import Problem
 from service.reconcile.observation import Told
 from service.reconcile.recollection import Recollection
+from service.reconcile.tick import STOP_GRACE_S
 from service.reconcile.tools import Tools
 from service.work import history
 from service.work.inputs import BadInputs
@@ -41,7 +42,6 @@ from service.work.stored import BadResult
 
 logger = logging.getLogger(__name__)
 LOG_LINES: Final = 5000
-STOP_GRACE_S: Final = 10.0
 
 
 class WorkActions(Generic[Row, EventRow, RequestRow]):

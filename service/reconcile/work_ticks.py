@@ -26,8 +26,8 @@ from service.reconcile.errands import Continuation
 from service.reconcile.errands import Errand
 from service.reconcile.kind import WorkKind
 from service.reconcile.listener import Heard
-from service.reconcile.observation import TERMINAL
 from service.reconcile.observation import Checked
+from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Looked
 from service.reconcile.observation import Observed
 from service.reconcile.observation import Wanted
@@ -37,6 +37,7 @@ from service.reconcile.recollection import Recollection
 from service.reconcile.tick import tick
 from service.reconcile.tools import Tools
 from service.reconcile.work_actions import WorkActions
+from service.work.ends import TERMINAL
 from service.work.progress import heard_of
 from service.work.progress import numbers_of
 from service.work.progress import with_heard
@@ -91,11 +92,11 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         rows = self._read_rows(runs)
         self._count(rows)
         self._memory.keep_only(self._known, runs, observed_at=observed_at)
-        self._listen(rows, runs)
+        desired = {row.id: self._kind.desired(row) for row in rows.values()}
+        self._listen(rows, desired, runs)
         now = self._context.clock.now()
-        observed = self._observe(rows, runs, now)
-        desired = [self._kind.desired(row) for row in rows.values()]
-        actions = tick(desired, observed, now, limits=self._kind.limits)
+        observed = self._observe(rows, desired, runs, now)
+        actions = tick(list(desired.values()), observed, now, limits=self._kind.limits)
         self._act(actions, rows, runs)
         if self._defects:
             raise self._defects.pop()
@@ -121,7 +122,13 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             self._actions.forget(work_id)
         self._known = known
 
-    def _observe(self, rows: Mapping[str, Row], runs: Mapping[str, Run], now: float) -> Observed:
+    def _observe(
+        self,
+        rows: Mapping[str, Row],
+        desired: Mapping[str, DesiredWork],
+        runs: Mapping[str, Run],
+        now: float,
+    ) -> Observed:
         memory = self._memory
         looked: dict[str, Looked] = {}
         gone: set[str] = set()
@@ -131,7 +138,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
             found = memory.looked(work_id, version=row.version, phase=run.phase if run else None, now=now)
             if found is not None:
                 looked[work_id] = found
-            if run is not None or not row.attempt or not self._kind.desired(row).seen:
+            if run is not None or not row.attempt or not desired[work_id].seen:
                 memory.missing.pop(work_id, None)
             elif memory.note_missing(work_id, now):
                 gone.add(layout.job_name(work_id, row.attempt))
@@ -156,9 +163,11 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
 
     # ---- listening --------------------------------------------------------------------------
 
-    def _listen(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> None:
+    def _listen(
+        self, rows: Mapping[str, Row], desired: Mapping[str, DesiredWork], runs: Mapping[str, Run]
+    ) -> None:
         until = time.monotonic() + LISTEN_S
-        for work_id in self._memory.waited_longest(self._going_on(rows, runs), LISTENED_AT_ONCE):
+        for work_id in self._memory.waited_longest(self._going_on(rows, desired, runs), LISTENED_AT_ONCE):
             attempt = rows[work_id].attempt
             find_pods = self._memory.take_turn(work_id)
             errand = partial(self._hear, work_id, attempt, find_pods=find_pods)
@@ -187,12 +196,14 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
 
         return note
 
-    def _going_on(self, rows: Mapping[str, Row], runs: Mapping[str, Run]) -> list[str]:
+    def _going_on(
+        self, rows: Mapping[str, Row], desired: Mapping[str, DesiredWork], runs: Mapping[str, Run]
+    ) -> list[str]:
         found = []
         for work_id in self._known:
             run = _newest_run(rows[work_id], runs)
             running = run is not None and run.phase is RunPhase.RUNNING
-            if running and self._kind.desired(rows[work_id]).began and not self._errands.busy(work_id):
+            if running and desired[work_id].began and not self._errands.busy(work_id):
                 found.append(work_id)
         return found
 

@@ -43,6 +43,10 @@ from service.tables import JobRow
 from service.tables import ModelRow
 from service.tables import ScanRow
 from service.work import history
+from service.work.repository import EventRow
+from service.work.repository import RequestRow
+from service.work.repository import Row
+from service.work.repository import WorkRepository
 from service.work.stored import BadResult
 from service.work.stored import verify_object
 
@@ -183,12 +187,7 @@ class WorkRebuilder:
                 if getattr(row, name) is not None:
                     stand_in(session, getattr(row, name), refs.get(name), created_at=row.created_at)
             _place(row, newest, ended, outcome, now=self.now)
-            session.add(row)
-            session.flush()
-            for request in record.requests:
-                session.merge(JOBS.requests(work_id=row.id, **request.model_dump()))
-            said = f"Created fine-tuning job: {row.id}"
-            history.record(session, JOBS, row, said, at=row.created_at, sequence=history.CREATION)
+            _keep(session, JOBS, row, record, said=f"Created fine-tuning job: {row.id}")
             self._hear(session, row, row.attempt)
             if isinstance(outcome, VerifiedResult) and weights is not None:
                 publish(session, row, outcome, now=outcome.result.finished_at)
@@ -239,12 +238,7 @@ class WorkRebuilder:
                 return
             stand_in(session, row.file, ref, created_at=row.created_at)
             _place(row, newest, ended, outcome, now=self.now)
-            session.add(row)
-            session.flush()
-            for request in record.requests:
-                session.merge(SCANS.requests(work_id=row.id, **request.model_dump()))
-            said = f"Created scan: {row.id}"
-            history.record(session, SCANS, row, said, at=row.created_at, sequence=history.CREATION)
+            _keep(session, SCANS, row, record, said=f"Created scan: {row.id}")
             self._hear(session, row, row.attempt)
             if isinstance(outcome, VerifiedScan):
                 publish_scan(session, row, outcome, now=outcome.result.finished_at)
@@ -286,6 +280,22 @@ class WorkRebuilder:
         if ended is None and outcome is None:
             state = "is validated again" if newest is None else f"goes on with attempt {newest.number}"
             self.tally.note(layout.record_key("work", row.id), f"it was not over: it is queued and {state}")
+
+
+def _keep(
+    session: Session,
+    repository: WorkRepository[Row, EventRow, RequestRow],
+    row: Row,
+    record: WorkRecord,
+    *,
+    said: str,
+) -> None:
+    """A row, the requests that made it, and its first event."""
+    session.add(row)
+    session.flush()
+    for request in record.requests:
+        session.merge(repository.requests(work_id=row.id, **request.model_dump()))
+    history.record(session, repository, row, said, at=row.created_at, sequence=history.CREATION)
 
 
 def _is_number(name: str) -> bool:

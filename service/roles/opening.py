@@ -1,6 +1,9 @@
 """Store and database of a process, as its settings name them."""
 
 import logging
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy.exc import ArgumentError
@@ -81,6 +84,23 @@ def clock_of(database: Database) -> Clock:
     return SharedClock(database.now) if database.shared else SystemClock()
 
 
-def context_of(settings: Settings, store: ObjectStore, database: Database) -> Context:
-    """The parts of one process."""
-    return Context(settings=settings, database=database, store=store, clock=clock_of(database))
+@contextmanager
+def opened(settings: Settings, *, schema: Callable[[Database], object]) -> Iterator[Context]:
+    """The parts of one process, as soon as its database answers; afterwards the database is closed.
+
+    Args:
+        settings: of the process.
+        schema: makes the schema what it has to be, or waits for whoever does.
+
+    Raises:
+        SettingsError: the database or the store cannot be had; whatever ``schema`` raises.
+    """
+    log_to_stderr(settings)
+    store, database = store_of(settings), database_of(settings)
+    try:
+        await_database(database)
+        ask_store(store)
+        schema(database)
+        yield Context(settings=settings, database=database, store=store, clock=clock_of(database))
+    finally:
+        database.close()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from service.errors import Conflict
 from service.errors import Unavailable
 from service.work import history
-from service.work.repository import TERMINAL
+from service.work.ends import TERMINAL
 from service.work.repository import EventRow
 from service.work.repository import RequestRow
 from service.work.repository import Row

@@ -1,8 +1,10 @@
-"""Why a job or a scan failed, in words that programs can rely on: ``error.code``."""
+"""How a job or a scan ends, and why one failed, in words that programs can rely on: ``error.code``."""
 
 from collections.abc import Mapping
 from typing import Final
 
+TERMINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+"""Statuses of what is over."""
 CODES: Final[Mapping[str, str]] = {
     "deadline_exceeded": "the run was stopped at its deadline",
     "launch_failed": "the cluster did not take the run, again and again",

@@ -27,6 +27,7 @@ from service.tables import Table
 from service.tables import Work
 from service.tables import WorkEvent
 from service.tables import WorkRequest
+from service.work.ends import TERMINAL
 
 Row = TypeVar("Row", bound=Work)
 EventRow = TypeVar("EventRow", bound=WorkEvent)
@@ -44,7 +45,6 @@ OUTLINE: Final = (
 )
 IDS_AT_ONCE: Final = 500
 """Fewer than any database's limit on parameters."""
-TERMINAL: Final = ("succeeded", "failed", "cancelled")
 
 
 def insert_once(session: Session, row: Table) -> bool:

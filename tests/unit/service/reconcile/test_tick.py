@@ -30,7 +30,6 @@ from service.reconcile.actions import StopRun
 from service.reconcile.actions import Succeed
 from service.reconcile.actions import ValidateInputs
 from service.reconcile.actions import VerifyResult
-from service.reconcile.observation import TERMINAL
 from service.reconcile.observation import Checked
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
@@ -43,6 +42,7 @@ from service.reconcile.observation import Wanted
 from service.reconcile.observation import is_over
 from service.reconcile.tick import tick
 from service.work.ends import CODES
+from service.work.ends import TERMINAL
 
 LIMITS = Limits(max_failures=3, max_running=2, deadline_s=1000.0)
 JOB = "ftjob-a"
