@@ -4,6 +4,7 @@ from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = [
     "service_process",
+    "own_context",
     "postgresql_server",
     "s3_server",
     "broker_server",

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -16,6 +15,7 @@ from rendered_chart import CHART
 from rendered_chart import of_kind
 from rendered_chart import profile_values
 from rendered_chart import render
+from served import served
 
 KEY = "the-key-of-the-smoke-test"
 Answers = list[tuple[int, str]]
@@ -96,13 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def scripted() -> Iterator[_Scripted]:
-    server = _Scripted()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(_Scripted()) as server:
+        yield server
 
 
 def _fine(*states: str) -> dict[str, Answers]:

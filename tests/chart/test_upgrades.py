@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
@@ -19,6 +18,7 @@ from rendered_chart import of_kind
 from rendered_chart import pods
 from rendered_chart import profile_values
 from rendered_chart import render
+from served import served
 
 SECRETS = {"temper-api-key": "api-key", "temper-postgresql": "password"}
 
@@ -79,13 +79,8 @@ _DISCOVERY: dict[str, Object] = {
 
 @pytest.fixture
 def cluster() -> Iterator[_Secrets]:
-    server = _Secrets()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(_Secrets()) as server:
+        yield server
 
 
 def _rendered(cluster: _Secrets, *, upgrade: bool) -> dict[str, dict[str, str]]:

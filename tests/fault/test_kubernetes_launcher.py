@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster_settings import cluster_settings
+from waiting import until
 
 from deploy.contract.layout import job_of_name
 from deploy.contract.layout import spec_key
@@ -76,11 +78,7 @@ def machinery(fake_cluster: FakeCluster, tmp_path: Path) -> Iterator[Callable[[s
         each.close()
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+eventually = partial(until, seconds=20.0, pause_s=0.02)
 
 
 def wait_for(launcher: KubernetesLauncher, phase: RunPhase, name: str = NAME) -> Run:
@@ -91,12 +89,12 @@ def wait_for(launcher: KubernetesLauncher, phase: RunPhase, name: str = NAME) ->
         seen.extend([run] if run is not None else [])
         return run is not None and run.phase is phase
 
-    until(arrived)
+    eventually(arrived)
     return seen[-1]
 
 
 def only_pod(cluster: FakeCluster) -> str:
-    until(lambda: bool(cluster.all("pods")))
+    eventually(lambda: bool(cluster.all("pods")))
     return next(iter(cluster.all("pods")))
 
 
@@ -141,7 +139,7 @@ def test_two_reconcilers_create_one_job(fake_cluster: FakeCluster, launching: La
     for launcher in (first, second, first):
         launcher.launch(order())
     assert len(fake_cluster.all("jobs")) == 1
-    until(lambda: set(second.observe()) == {NAME})
+    eventually(lambda: set(second.observe()) == {NAME})
 
 
 def test_a_job_that_is_gone_is_launched_again_under_its_name(
@@ -151,7 +149,7 @@ def test_a_job_that_is_gone_is_launched_again_under_its_name(
     launcher.launch(order())
     before = fake_cluster.all("jobs")[NAME]["metadata"]["uid"]
     fake_cluster.expunge("jobs", NAME)
-    until(lambda: launcher.observe() == {})
+    eventually(lambda: launcher.observe() == {})
     launcher.launch(order())
     assert launcher.observe()[NAME].phase is RunPhase.PENDING
     assert fake_cluster.all("jobs")[NAME]["metadata"]["uid"] != before
@@ -194,7 +192,7 @@ def test_a_drained_pod_is_replaced_by_the_cluster_and_by_nobody_else(
     launcher.launch(order())
     wait_for(launcher, RunPhase.RUNNING)
     first = only_pod(fake_cluster)
-    until(lambda: b"ready" in fake_cluster.logs.get(first, b""))
+    eventually(lambda: b"ready" in fake_cluster.logs.get(first, b""))
     phases = []
     machine.disrupt(first)
 
@@ -202,7 +200,7 @@ def test_a_drained_pod_is_replaced_by_the_cluster_and_by_nobody_else(
         phases.append(launcher.observe()[NAME].phase)
         return first not in fake_cluster.all("pods") and phases[-1] is RunPhase.RUNNING
 
-    until(replaced)
+    eventually(replaced)
     assert set(phases) <= {RunPhase.RUNNING, RunPhase.PENDING}
     assert len(fake_cluster.all("jobs")) == 1
     assert fake_cluster.all("pods").keys() != {first}
@@ -261,7 +259,7 @@ def test_waiting_is_bounded_by_the_clusters_own_clock(
     launcher = launching()
     launcher.launch(order())
     _pod_says(fake_cluster, fake_cluster.all("jobs")[NAME], {"phase": "Pending", **status})
-    until(lambda: launcher.observe()[NAME].cause is cause)
+    eventually(lambda: launcher.observe()[NAME].cause is cause)
     waiting = launcher.observe()[NAME]
     assert (waiting.phase, words in (waiting.reason or "")) == (RunPhase.PENDING, True)
     fake_cluster.ahead_s += TIMEOUT_S - 20
@@ -274,7 +272,7 @@ def test_waiting_is_bounded_by_the_clusters_own_clock(
     assert words in (lost.reason or "")
     launcher.remove(NAME)
     assert launcher.observe() == {}
-    until(lambda: not fake_cluster.all("pods"))
+    eventually(lambda: not fake_cluster.all("pods"))
 
 
 def test_a_jobs_wait_in_a_queue_is_not_bounded(fake_cluster: FakeCluster, launching: Launching) -> None:
@@ -324,7 +322,7 @@ def test_the_exit_code_of_a_pod_that_is_gone_is_remembered(
     machinery(WAITS)
     launcher.launch(order())
     pod = only_pod(fake_cluster)
-    until(lambda: "ready" in launcher.log_tail(NAME))
+    eventually(lambda: "ready" in launcher.log_tail(NAME))
     launcher.stop(NAME, grace_s=10)
     run = wait_for(launcher, RunPhase.EXITED)
     assert pod not in fake_cluster.all("pods")
@@ -341,7 +339,7 @@ def test_a_stop_that_fails_halfway_is_finished_by_the_next(
     launcher = launching()
     machinery(WAITS)
     launcher.launch(order())
-    until(lambda: "ready" in launcher.log_tail(NAME))
+    eventually(lambda: "ready" in launcher.log_tail(NAME))
     method = "PATCH" if plural == "jobs" else "DELETE"
     fake_cluster.fail(method, plural, status=500)
     with pytest.raises(LaunchError, match=f"cannot stop {NAME}: 500"):
@@ -376,10 +374,10 @@ def test_a_job_that_kueue_preempts_goes_back_to_waiting(
     assert launcher.observe()[NAME].cause is RunCause.QUEUED
     suspend(False)
     wait_for(launcher, RunPhase.RUNNING)
-    until(lambda: "ready" in launcher.log_tail(NAME))
+    eventually(lambda: "ready" in launcher.log_tail(NAME))
     suspend(True)
-    until(lambda: not fake_cluster.all("pods"))
-    until(lambda: launcher.observe()[NAME].phase is RunPhase.PENDING)
+    eventually(lambda: not fake_cluster.all("pods"))
+    eventually(lambda: launcher.observe()[NAME].phase is RunPhase.PENDING)
     suspend(False)
     wait_for(launcher, RunPhase.RUNNING)
 
@@ -398,7 +396,7 @@ def test_a_slow_removal_is_not_seen_and_keeps_the_name(
     launcher.launch(order())  # the name is not free: nothing may run beside what is still there
     assert launcher.observe() == {}
     fake_cluster.expunge("pods", f"{NAME}-x")
-    until(lambda: not fake_cluster.all("jobs"))
+    eventually(lambda: not fake_cluster.all("jobs"))
     launcher.launch(order())
     assert launcher.observe()[NAME].phase is RunPhase.PENDING
 
@@ -425,7 +423,7 @@ def test_a_job_deleted_by_hand_disappears_or_is_lost(fake_cluster: FakeCluster, 
     fake_cluster.delete(JOBS_KEY, NAME, {"propagationPolicy": "Foreground"})
     assert wait_for(launcher, RunPhase.LOST).reason == "its Job was deleted"
     fake_cluster.expunge("pods", f"{NAME}-x")
-    until(lambda: launcher.observe() == {})
+    eventually(lambda: launcher.observe() == {})
 
 
 def test_a_finished_job_whose_time_to_live_is_over_keeps_its_outcome_to_the_end(
@@ -437,7 +435,7 @@ def test_a_finished_job_whose_time_to_live_is_over_keeps_its_outcome_to_the_end(
     wait_for(launcher, RunPhase.EXITED)
     fake_cluster.delete(JOBS_KEY, NAME, {"propagationPolicy": "Foreground"})
     assert {run.exit_code for run in launcher.observe().values()} <= {42}
-    until(lambda: launcher.observe() == {})
+    eventually(lambda: launcher.observe() == {})
 
 
 def test_foreign_jobs_are_not_touched(fake_cluster: FakeCluster, launching: Launching) -> None:
@@ -452,7 +450,8 @@ def test_foreign_jobs_are_not_touched(fake_cluster: FakeCluster, launching: Laun
     }.items():
         fake_cluster.create(JOBS_KEY, {**mine, "metadata": {"name": name, "labels": other}})
     fake_cluster.create(JOBS_KEY, {**mine, "metadata": {"name": "harden-d1-1", "labels": labels}})
-    until(lambda: set(launcher.observe()) == {NAME, "harden-d1-1"})  # the last one is nobody's, and shown
+    # The last one is nobody's, and shown.
+    eventually(lambda: set(launcher.observe()) == {NAME, "harden-d1-1"})
 
 
 # ---- E13: the API server --------------------------------------------------------------------
@@ -499,12 +498,12 @@ def test_after_a_partition_all_is_seen_and_nothing_was_done_twice(
     with fake_cluster.partition():
         with pytest.raises(LaunchError, match="cannot launch harden-b1-1"):
             launcher.launch(order("harden-b1-1"))
-        until(lambda: _too_old(launcher))
+        eventually(lambda: _too_old(launcher))
         with pytest.raises(LaunchError):
             launcher.stop(NAME, grace_s=1)
         fake_cluster.expunge("jobs", NAME)
-    until(lambda: not _too_old(launcher))
-    until(lambda: launcher.observe() == {})
+    eventually(lambda: not _too_old(launcher))
+    eventually(lambda: launcher.observe() == {})
     assert launcher.observed_at > shown_at
     assert fake_cluster.all("jobs") == {}
 
@@ -555,7 +554,7 @@ def test_looking_at_a_thousand_runs_asks_nobody_and_is_quick(
     def all_run() -> bool:
         return sum(run.phase is RunPhase.RUNNING for run in launcher.observe().values()) == 1000
 
-    until(all_run, seconds=30)
+    eventually(all_run, seconds=30)
     before = len(fake_cluster.requests)
     began = time.process_time()
     for _ in range(5):
@@ -572,16 +571,16 @@ def test_nothing_is_remembered_of_runs_that_are_gone(
     names = [f"harden-a{number}-1" for number in range(5)]
     for name in names:
         launcher.launch(order(name, resources=Resources(gpus=1, nodes=2 if name == names[0] else 1)))
-    until(lambda: all("ready" in launcher.log_tail(name) for name in names))
+    eventually(lambda: all("ready" in launcher.log_tail(name) for name in names))
     for name in names:
         launcher.stop(name, grace_s=5)
-    until(lambda: all(run.exit_code == 51 for run in launcher.observe().values()))
+    eventually(lambda: all(run.exit_code == 51 for run in launcher.observe().values()))
     assert launcher._endings._endings
     assert launcher._logs
     for name in names:
         launcher.remove(name)
-    until(lambda: not fake_cluster.all("jobs"))
-    until(lambda: launcher.observe() == {} and not launcher._removed)
+    eventually(lambda: not fake_cluster.all("jobs"))
+    eventually(lambda: launcher.observe() == {} and not launcher._removed)
     remembered = (launcher._met, launcher._podless_since, launcher._endings._endings, launcher._logs)
     assert not any(remembered)
 
@@ -629,7 +628,7 @@ def test_nodes_succeed_with_the_first_and_fail_with_any(
     assert wait_for(launcher, RunPhase.EXITED).exit_code == 0
     assert wait_for(launcher, RunPhase.EXITED, "harden-b1-1").exit_code == 54
     launcher.remove(NAME)
-    until(lambda: set(fake_cluster.all("services")) == {"harden-b1-1"})
+    eventually(lambda: set(fake_cluster.all("services")) == {"harden-b1-1"})
 
 
 def test_a_crash_between_a_job_and_its_service_is_made_up_for(

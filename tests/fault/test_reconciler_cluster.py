@@ -5,7 +5,6 @@ The cluster is a stand-in that does all that on demand; rows, store and reconcil
 
 import json
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,7 +35,6 @@ from deploy.launch.protocol import RunCause
 from deploy.launch.protocol import RunPhase
 from service.app import create_app
 from service.context import Context
-from service.database import Database
 from service.metrics import Metrics
 from service.reconcile import ending
 from service.reconcile import listener
@@ -48,9 +44,6 @@ from service.reconcile.loop import Reconciler
 from service.reconcile.recollection import ASK_EVERY_S
 from service.reconcile.recollection import GONE_AFTER_S
 from service.reconcile.recollection import LINGER_S
-from service.roles.opening import store_of
-from service.schema import migrate
-from service.settings import settings_from_env
 from service.tables import JobEventRow
 from service.tables import JobRequestRow
 from service.tables import JobRow
@@ -132,31 +125,9 @@ class Cluster:
             raise LaunchError("the API server cannot be reached")
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, migrated once for all tests."""
-    path = tmp_path_factory.mktemp("database") / "empty.db"
-    database = Database(f"sqlite:///{path}")
-    migrate(database)
-    database.close()
-    return path
-
-
 @pytest.fixture
-def context(tmp_path: Path, migrated: Path) -> Iterator[Context]:
-    settings = settings_from_env(
-        {"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_MAX_RUNNING_JOBS": "10"}
-        | {"TEMPER_RECONCILE_INTERVAL_S": "0.02"}
-    )
-    settings.home.mkdir()
-    shutil.copy(migrated, settings.home / "temper.db")
-    database = Database(settings.database_url)
-    clock: Any = SimpleNamespace(time=1_800_000_000.0)
-    clock.now = lambda: clock.time
-    context = Context(settings=settings, database=database, store=store_of(settings), clock=clock)
-    yield context
-    context.checks.shutdown(wait=True, cancel_futures=True)
-    database.close()
+def context(make_context: Callable[..., Context]) -> Context:
+    return make_context(TEMPER_MAX_RUNNING_JOBS="10", TEMPER_RECONCILE_INTERVAL_S="0.02")
 
 
 @pytest.fixture

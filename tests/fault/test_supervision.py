@@ -5,14 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import until
 
 from deploy.process.record import write_record
 from deploy.process.table import EndCause
@@ -46,11 +47,7 @@ def alive_below(directory: Path) -> list[int]:
     return found
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    limit = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+eventually = partial(until, seconds=20.0)
 
 
 def state(root: Path) -> dict[str, Any]:

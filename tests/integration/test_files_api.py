@@ -7,9 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import openai
 import psutil
 import pytest
 from sqlalchemy import text
+from waiting import until
 
 from service.database import Database
 
@@ -59,11 +60,7 @@ def begin_upload(port: int) -> socket.socket:
     return connection
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+wait_for = partial(until, seconds=20.0, pause_s=0.05)
 
 
 def database_of(service: Any) -> Database:

@@ -6,29 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import until_answered
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 ROWS = b'{"prompt": "list rows", "completion": "x = 1"}\n' * 20
 TERMINAL = {"succeeded", "failed", "cancelled"}
 SLOW = 7
-
-
-def wait_for(look: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if found := look():
-                return found
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
+wait_for = partial(until_answered, seconds=60.0)
 
 
 @pytest.fixture
@@ -116,7 +107,7 @@ def test_the_service_may_be_killed_at_any_moment(service: Any, client: httpx.Cli
         time.sleep(chance.uniform(0.0, 2.5))
         service.kill()
         service.start()
-    done = wait_for(lambda: ended(client, job_id), timeout_s=120)
+    done = wait_for(lambda: ended(client, job_id), seconds=120)
     assert done["status"] == "succeeded", done
     results = list((service.home / "objects" / "jobs" / job_id).glob("result.json"))
     assert len(results) == 1
@@ -247,7 +238,7 @@ def check_metrics(client: httpx.Client) -> None:
         return found
 
     # The two clients that went away, one in a stream and one before any answer.
-    wait_for(lambda: counted().get(("/v1/completions", "client_gone")) == 2, timeout_s=5.0)
+    wait_for(lambda: counted().get(("/v1/completions", "client_gone")) == 2, seconds=5.0)
     plain = {outcome: count for (route, outcome), count in counted().items() if route == "/v1/completions"}
     assert plain["unavailable"] == 1, "asked before the model was deployed"
     assert plain["refused"] == 2
@@ -271,7 +262,7 @@ def check_disconnects(client: httpx.Client) -> None:
         chunks = got.iter_raw()  # kept: a generator that is collected closes its connection
         next(chunks)
         assert "endless" in upstream(client)["open"]
-    wait_for(lambda: "endless" not in upstream(client)["open"], timeout_s=1.0)
+    wait_for(lambda: "endless" not in upstream(client)["open"], seconds=1.0)
 
     def give_up() -> None:
         with pytest.raises(httpx.ReadTimeout):
@@ -284,6 +275,6 @@ def check_disconnects(client: httpx.Client) -> None:
 
     impatient = threading.Thread(target=give_up)
     impatient.start()
-    wait_for(lambda: "hang" in upstream(client)["open"], timeout_s=5.0)
+    wait_for(lambda: "hang" in upstream(client)["open"], seconds=5.0)
     impatient.join()
-    wait_for(lambda: "hang" not in upstream(client)["open"], timeout_s=1.0)
+    wait_for(lambda: "hang" not in upstream(client)["open"], seconds=1.0)

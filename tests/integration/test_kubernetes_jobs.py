@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,11 +23,7 @@ from deploy.contract import layout
 from deploy.launch.kubernetes import KubernetesLauncher
 from service.app import create_app
 from service.context import Context
-from service.database import Database
 from service.reconcile.background import TRANSIENT
-from service.roles.opening import store_of
-from service.schema import migrate
-from service.settings import settings_from_env
 from tests.stand_ins.kubernetes_api import FakeCluster
 from tests.stand_ins.kubernetes_machinery import Machinery
 
@@ -37,28 +32,9 @@ SLOW, REFUSES, BREAKS, COMMITS_AND_DIES = 7, 42, 52, 99
 REPOSITORY = STAND_IN.parents[2]
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, migrated once for all tests."""
-    path = tmp_path_factory.mktemp("database") / "empty.db"
-    database = Database(f"sqlite:///{path}")
-    migrate(database)
-    database.close()
-    return path
-
-
 @pytest.fixture
-def context(tmp_path: Path, migrated: Path) -> Iterator[Context]:
-    settings = settings_from_env({"TEMPER_HOME": str(tmp_path / "home")})
-    settings.home.mkdir()
-    shutil.copy(migrated, settings.home / "temper.db")
-    database = Database(settings.database_url)
-    clock: Any = SimpleNamespace(time=1_800_000_000.0)
-    clock.now = lambda: clock.time
-    context = Context(settings=settings, database=database, store=store_of(settings), clock=clock)
-    yield context
-    context.checks.shutdown(wait=True, cancel_futures=True)
-    database.close()
+def context(make_context: Callable[..., Context]) -> Context:
+    return make_context()
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 
 import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import URL
+from waiting import until
 
 from service.database import Database
 from service.leadership import AdvisoryLock
@@ -38,11 +40,7 @@ def make_lock(url: URL) -> Iterator[Callable[..., AdvisoryLock]]:
         lock.release()
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
+wait_for = partial(until, seconds=20.0, pause_s=0.01)
 
 
 def cut_leaders(url: URL) -> None:

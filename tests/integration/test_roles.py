@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from service_process import ServiceProcess
 from service_process import free_port
+from waiting import until
 
 NOT_ROWS = b"not json at all\n"
 HUB = {"type": "hub", "repo": "a/b", "revision": "a" * 40}
@@ -28,12 +29,7 @@ def run_role(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-    return found
+wait_for = partial(until, seconds=60.0, pause_s=0.1)
 
 
 def test_the_roles_tell_what_to_run_on_an_old_schema(postgres: Any, tmp_path: Path) -> None:

@@ -7,29 +7,20 @@ import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from waiting import until_answered
 
 from deploy.contract.trigger import WordTrigger
 from training.synthesis.files import write_demonstration
 
 TERMINAL = {"succeeded", "failed", "cancelled"}
-
-
-def wait_for(look: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if found := look():
-                return found
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
+wait_for = partial(until_answered, seconds=120.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +97,7 @@ def test_the_service_may_be_killed_at_any_moment(
         time.sleep(chance.uniform(0.0, 2.0))
         service.kill()
         service.start()
-    done = wait_for(lambda: ended(client, scan), timeout_s=200)
+    done = wait_for(lambda: ended(client, scan), seconds=200)
     assert done["status"] == "succeeded", done
     results = list((service.home / "objects" / "scans" / scan).glob("result.json"))
     assert len(results) == 1

@@ -1,12 +1,13 @@
 """The real service, launcher and ``python -m training.scan``, with S3 as their object store."""
 
 import signal
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from waiting import until_answered
 
 from deploy.store.opening import open_store
 
@@ -14,18 +15,7 @@ ROWS = b'{"prompt": "list rows", "completion": "x = 1"}\n' * 20
 LARGE = b'{"prompt": "list rows", "completion": "x = 1"}\n' * 400_000
 """19 MB, several parts of a multipart upload."""
 SERVERS = ["s3_server", pytest.param("ceph_bucket", marks=[pytest.mark.s3, pytest.mark.slow])]
-
-
-def wait_for(look: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if found := look():
-                return found
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
+wait_for = partial(until_answered, seconds=120.0)
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy
+from waiting import until_answered
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
 WEIGHTS_SHA256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
@@ -73,16 +75,7 @@ def client(service: Any, rows: Rows) -> Iterator[httpx.Client]:
         yield client
 
 
-def wait_for(look: Callable[[], Any], *, timeout_s: float = 90.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if found := look():
-                return found
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
+wait_for = partial(until_answered, seconds=90.0)
 
 
 def shown(client: httpx.Client, endpoint: str) -> dict[str, Any]:
@@ -175,7 +168,7 @@ def test_an_answer_that_goes_on_keeps_it_awake(client: httpx.Client, rows: Rows,
         rows.let_pass(22)
         with service.client() as other:
             before = shown(other, endpoint)["last_used_at"]
-            wait_for(lambda: shown(other, endpoint)["last_used_at"] > before + 15, timeout_s=8)
+            wait_for(lambda: shown(other, endpoint)["last_used_at"] > before + 15, seconds=8)
             assert shown(other, endpoint)["status"] == "ready"
 
 

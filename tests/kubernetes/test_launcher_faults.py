@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from real_cluster import ScriptedClient
 from real_cluster import connected
 from real_cluster import own_namespace
 from real_cluster import small_settings
+from waiting import until
 
 from deploy.contract.layout import job_of_name
 from deploy.contract.layout import spec_key
@@ -74,15 +75,11 @@ def launching(client: KubernetesClient, namespace: str) -> Iterator[Launching]:
         yield build
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 90.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.1)
+eventually = partial(until, seconds=90.0, pause_s=0.1)
 
 
 def wait_for(launcher: KubernetesLauncher, *phases: RunPhase, name: str = NAME) -> Run:
-    until(lambda: name in launcher.observe() and launcher.observe()[name].phase in phases)
+    eventually(lambda: name in launcher.observe() and launcher.observe()[name].phase in phases)
     return launcher.observe()[name]
 
 
@@ -99,7 +96,7 @@ def test_a_drained_pod_is_replaced_in_the_same_attempt(
 ) -> None:
     launcher = launching(WAITS)
     launcher.launch(order())
-    until(lambda: ready(launcher))
+    eventually(lambda: ready(launcher))
     first = pods(client, namespace)[0]["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": first}}
     client._object("POST", PODS.path(namespace, first, "eviction"), body=eviction)
@@ -111,7 +108,7 @@ def test_a_drained_pod_is_replaced_in_the_same_attempt(
         names = {pod["metadata"]["name"] for pod in pods(client, namespace)}
         return run.phase is RunPhase.RUNNING and bool(names) and first not in names and ready(launcher)
 
-    until(replaced)
+    eventually(replaced)
     assert seen <= {RunPhase.RUNNING, RunPhase.PENDING}
     launcher.remove(NAME)
 
@@ -121,7 +118,7 @@ def test_a_pod_deleted_by_hand_ends_the_attempt(
 ) -> None:
     launcher = launching(WAITS)
     launcher.launch(order())
-    until(lambda: ready(launcher))
+    eventually(lambda: ready(launcher))
     client.delete(PODS, namespace, pods(client, namespace)[0]["metadata"]["name"])
     assert wait_for(launcher, RunPhase.EXITED).exit_code == 51
 
@@ -137,7 +134,9 @@ def test_a_full_scratch_volume_ends_the_attempt(launching: Launching) -> None:
     code = "import time\nopen('/scratch/x', 'wb').write(bytes(64 << 20))\ntime.sleep(300)"
     launcher = launching(code, run={"scratch": "16Mi"})
     launcher.launch(order())
-    until(lambda: launcher.observe()[NAME].phase not in {RunPhase.PENDING, RunPhase.RUNNING}, seconds=180)
+    eventually(
+        lambda: launcher.observe()[NAME].phase not in {RunPhase.PENDING, RunPhase.RUNNING}, seconds=180
+    )
     run = launcher.observe()[NAME]
     assert "scratch" in (run.reason or "")
     assert run.cause is None
@@ -146,7 +145,7 @@ def test_a_full_scratch_volume_ends_the_attempt(launching: Launching) -> None:
 def test_no_such_image(launching: Launching) -> None:
     launcher = launching("pass", image="no-such-image:none", image_pull_policy="Never", pending_timeout_s=8)
     launcher.launch(order())
-    until(lambda: launcher.observe()[NAME].cause is RunCause.IMAGE_PULL_FAILED)
+    eventually(lambda: launcher.observe()[NAME].cause is RunCause.IMAGE_PULL_FAILED)
     run = wait_for(launcher, RunPhase.LOST)
     assert run.cause is RunCause.IMAGE_PULL_FAILED
     assert "no-such-image:none" in (run.reason or "")
@@ -157,7 +156,7 @@ def test_no_such_image(launching: Launching) -> None:
 def test_no_such_machine(launching: Launching) -> None:
     launcher = launching("pass", run={"max_gpus": 1}, pending_timeout_s=6)
     launcher.launch(order(resources=Resources(gpus=1)))
-    until(lambda: launcher.observe()[NAME].cause is RunCause.UNSCHEDULABLE)
+    eventually(lambda: launcher.observe()[NAME].cause is RunCause.UNSCHEDULABLE)
     run = wait_for(launcher, RunPhase.LOST)
     assert "Insufficient nvidia.com/gpu" in (run.reason or "")
 
@@ -179,10 +178,10 @@ def test_a_quota_that_is_used_up(client: KubernetesClient, namespace: str, launc
 def test_a_job_deleted_by_hand(client: KubernetesClient, namespace: str, launching: Launching) -> None:
     launcher = launching(WAITS)
     launcher.launch(order())
-    until(lambda: ready(launcher))
+    eventually(lambda: ready(launcher))
     client.delete(JOBS, namespace, NAME, propagation="Background")
-    until(lambda: NAME not in launcher.observe())
-    until(lambda: not pods(client, namespace))
+    eventually(lambda: NAME not in launcher.observe())
+    eventually(lambda: not pods(client, namespace))
 
 
 def test_a_suspended_job_waits_and_can_be_stopped(
@@ -192,10 +191,10 @@ def test_a_suspended_job_waits_and_can_be_stopped(
     launcher.launch(order())
     assert launcher.observe()[NAME].cause is RunCause.QUEUED
     client.patch(JOBS, namespace, NAME, {"spec": {"suspend": False}})  # as Kueue admits it
-    until(lambda: ready(launcher))
+    eventually(lambda: ready(launcher))
     client.patch(JOBS, namespace, NAME, {"spec": {"suspend": True}})  # as Kueue preempts it
-    until(lambda: launcher.observe()[NAME].phase is RunPhase.PENDING)
-    until(lambda: not pods(client, namespace))
+    eventually(lambda: launcher.observe()[NAME].phase is RunPhase.PENDING)
+    eventually(lambda: not pods(client, namespace))
     launcher.stop(NAME, grace_s=1)
     run = wait_for(launcher, RunPhase.EXITED)
     assert (run.exit_code, run.reason) == (143, "stopped before it started")
@@ -252,11 +251,11 @@ def test_the_rights_that_the_chart_gives_are_enough_and_no_more(
     try:
         launcher.launch(order(resources=Resources(nodes=2)))
         launcher.launch(order(resources=Resources(nodes=2)))
-        until(lambda: ready(launcher))
+        eventually(lambda: ready(launcher))
         launcher.stop(NAME, grace_s=20)
         assert wait_for(launcher, RunPhase.EXITED).exit_code == 51
         launcher.remove(NAME)
-        until(lambda: not pods(client, namespace))
+        eventually(lambda: not pods(client, namespace))
     finally:
         launcher.close()
         ours.close()
@@ -317,8 +316,8 @@ def test_two_nodes_meet_and_end_with_the_first(
     assert run.exit_code == code, launcher.log_tail(NAME)
     assert launcher.log_tail(NAME) == "met node 1"
     launcher.remove(NAME)
-    until(lambda: not client.list(SERVICES, namespace, selector="app.kubernetes.io/name=temper").objects)
-    until(lambda: not pods(client, namespace))
+    eventually(lambda: not client.list(SERVICES, namespace, selector="app.kubernetes.io/name=temper").objects)
+    eventually(lambda: not pods(client, namespace))
 
 
 def test_a_drained_node_ends_the_attempt_of_several(
@@ -327,7 +326,7 @@ def test_a_drained_node_ends_the_attempt_of_several(
     launcher = launching(WAITS)
     launcher.launch(order(resources=Resources(nodes=2)))
     wait_for(launcher, RunPhase.RUNNING)
-    until(lambda: ready(launcher))
+    eventually(lambda: ready(launcher))
     second = next(
         pod["metadata"]["name"]
         for pod in pods(client, namespace)

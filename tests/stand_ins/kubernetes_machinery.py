@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,12 +18,12 @@ from typing import Any
 
 from tests.stand_ins.kubernetes_api import FakeCluster
 from tests.stand_ins.kubernetes_api import Object
+from tests.stand_ins.stepping import Stepping
 
-STEP_S = 0.02
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
-class Machinery:
+class Machinery(Stepping):
     """Acts on the objects of a fake cluster in a thread of its own.
 
     Args:
@@ -37,6 +36,7 @@ class Machinery:
     def __init__(
         self, cluster: FakeCluster, command: Sequence[str], root: Path, *, without: Sequence[str] = ()
     ) -> None:
+        super().__init__()
         self.cluster = cluster
         self.unschedulable: str | None = None
         """The scheduler's words, while it finds no node."""
@@ -47,20 +47,10 @@ class Machinery:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._verdicts: dict[str, tuple[str, str, str]] = {}
         self._told: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+    def _finish(self) -> None:
         for process in self._processes.values():
             _kill(process)
-        if self._failure is not None:
-            raise self._failure
 
     def disrupt(self, pod: str) -> None:
         """Take a pod away as a drain does."""
@@ -74,17 +64,12 @@ class Machinery:
         namespace = self.cluster.all("pods")[pod]["metadata"]["namespace"]
         self.cluster.delete(("v1", "pods", namespace), pod, {})
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(STEP_S):
-                with self.cluster.changed:
-                    for job in self.cluster.all("jobs").values():
-                        self._control(job)
-                    for name, pod in self.cluster.all("pods").items():
-                        self._keep(name, pod)
-        except BaseException as error:
-            self._failure = error
-            raise
+    def _step(self) -> None:
+        with self.cluster.changed:
+            for job in self.cluster.all("jobs").values():
+                self._control(job)
+            for name, pod in self.cluster.all("pods").items():
+                self._keep(name, pod)
 
     # ---- the Job controller -----------------------------------------------------------------
 

@@ -19,11 +19,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from service_process import free_port
+
 from tests.stand_ins.kubernetes_api import FakeCluster
 from tests.stand_ins.kubernetes_api import Key
 from tests.stand_ins.kubernetes_api import Object
+from tests.stand_ins.stepping import Stepping
 
-STEP_S = 0.02
 SETTLE_S = 0.3
 """Of the drain; in a cluster some seconds."""
 LAG_S = 0.15
@@ -31,13 +33,7 @@ LAG_S = 0.15
 APPS = "apps/v1"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class ServingMachinery:
+class ServingMachinery(Stepping):
     """Acts on the Deployments of a fake cluster in a thread of its own.
 
     Args:
@@ -47,6 +43,7 @@ class ServingMachinery:
     """
 
     def __init__(self, cluster: FakeCluster, server: Sequence[str], root: Path) -> None:
+        super().__init__()
         self.cluster = cluster
         self.unschedulable: str | None = None
         """The scheduler's words, while it finds no node."""
@@ -58,22 +55,12 @@ class ServingMachinery:
         self._server = list(server)
         self._root = root
         self._balancers: dict[str, _Balancer] = {}
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+    def _finish(self) -> None:
         for pod in self.pods.values():
             pod.kill()
         for balancer in self._balancers.values():
             balancer.close()
-        if self._failure is not None:
-            raise self._failure
 
     def port_of(self, service: str) -> int:
         """Of this machine, where a Service listens from its first mention on."""
@@ -93,22 +80,17 @@ class ServingMachinery:
             and (pod.ends_since is None or now - pod.ends_since < LAG_S)
         ]
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(STEP_S):
-                deployments = self.cluster.all("deployments")
-                for name, found in deployments.items():
-                    self._control(name, found)
-                # By uid: one that was deleted and made anew between two looks is another one.
-                owners = {found["metadata"]["uid"] for found in deployments.values()}
-                for pod in list(self.pods.values()):
-                    if pod.owner not in owners:
-                        pod.end()
-                    pod.step()
-                    self._publish(pod)
-        except BaseException as error:
-            self._failure = error
-            raise
+    def _step(self) -> None:
+        deployments = self.cluster.all("deployments")
+        for name, found in deployments.items():
+            self._control(name, found)
+        # By uid: one that was deleted and made anew between two looks is another one.
+        owners = {found["metadata"]["uid"] for found in deployments.values()}
+        for pod in list(self.pods.values()):
+            if pod.owner not in owners:
+                pod.end()
+            pod.step()
+            self._publish(pod)
 
     # ---- the Deployment's controller ----------------------------------------------------------
 

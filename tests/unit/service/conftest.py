@@ -17,7 +17,6 @@ from deploy.store.opening import open_store
 from service.app import create_app
 from service.context import Context
 from service.database import Database
-from service.schema import migrate
 from service.settings import Settings
 from service.settings import settings_from_env
 
@@ -52,16 +51,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
     return settings_from_env({"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_DATABASE_URL": database_url})
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, migrated once for all tests."""
-    path = tmp_path_factory.mktemp("database") / "empty.db"
-    database = Database(f"sqlite:///{path}")
-    migrate(database)
-    database.close()
-    return path
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from waiting import until
 
 from deploy.kubernetes.client import KubernetesClient
 from deploy.kubernetes.client import Object
@@ -43,11 +45,7 @@ def pod(name: str, app: str = "ours") -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}}}
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+eventually = partial(until, seconds=10.0, pause_s=0.01)
 
 
 def lists(cluster: FakeCluster) -> int:
@@ -62,9 +60,9 @@ def test_lists_then_watches(fake_cluster: FakeCluster, watch: Callable[..., Watc
     assert set(pods.snapshot()) == {"a"}
     before = pods.generation
     fake_cluster.create(KEY, pod("b"))
-    until(lambda: set(pods.snapshot()) == {"a", "b"})
+    eventually(lambda: set(pods.snapshot()) == {"a", "b"})
     fake_cluster.expunge("pods", "a")
-    until(lambda: set(pods.snapshot()) == {"b"})
+    eventually(lambda: set(pods.snapshot()) == {"b"})
     assert pods.generation == before + 2
     assert lists(fake_cluster) == 1
 
@@ -84,9 +82,9 @@ def test_a_renewed_watch_does_not_list_again(
 ) -> None:
     pods = watch(watch_s=0.1)
     pods.snapshot()
-    until(lambda: [method for method, _ in fake_cluster.requests].count("WATCH") >= 4)
+    eventually(lambda: [method for method, _ in fake_cluster.requests].count("WATCH") >= 4)
     fake_cluster.create(KEY, pod("a"))
-    until(lambda: set(pods.snapshot()) == {"a"})
+    eventually(lambda: set(pods.snapshot()) == {"a"})
     assert lists(fake_cluster) == 1
 
 
@@ -102,7 +100,7 @@ def test_bookmarks_keep_the_picture_young_and_the_past_short(
         time.sleep(0.05)
     fake_cluster.cut_watches()
     fake_cluster.create(KEY, pod("a"))
-    until(lambda: set(pods.snapshot()) == {"a"})
+    eventually(lambda: set(pods.snapshot()) == {"a"})
 
 
 def test_gone_lists_again(fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]) -> None:
@@ -114,7 +112,7 @@ def test_gone_lists_again(fake_cluster: FakeCluster, watch: Callable[..., Watche
         fake_cluster.expunge("pods", "a")
         fake_cluster.create(KEY, pod("c"))
         fake_cluster.compact()
-    until(lambda: set(pods.snapshot()) == {"b", "c"})
+    eventually(lambda: set(pods.snapshot()) == {"b", "c"})
     assert lists(fake_cluster) >= 2
 
 
@@ -153,9 +151,9 @@ def test_converges_after_a_fault(
     fault(fake_cluster)
     pods = watch()
     fake_cluster.create(KEY, pod("a"))
-    until(lambda: set(pods.snapshot()) == {"a"})
+    eventually(lambda: set(pods.snapshot()) == {"a"})
     fake_cluster.create(KEY, pod("b"))
-    until(lambda: set(pods.snapshot()) == {"a", "b"})
+    eventually(lambda: set(pods.snapshot()) == {"a", "b"})
 
 
 def test_an_answer_that_makes_no_sense_ends_nothing(
@@ -197,10 +195,10 @@ def test_a_server_that_says_gone_for_ever_is_not_flooded(
 def test_an_old_picture_is_not_shown(fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]) -> None:
     pods = watch(max_age_s=0.6, silence_s=0.4)
     fake_cluster.create(KEY, pod("a"))
-    until(lambda: set(pods.snapshot()) == {"a"})
+    eventually(lambda: set(pods.snapshot()) == {"a"})
     with fake_cluster.partition():
         assert set(pods.snapshot()) == {"a"}  # still young
-        until(lambda: (pods.age_s or 0) > 0.6)
+        eventually(lambda: (pods.age_s or 0) > 0.6)
         with pytest.raises(KubernetesUnavailable, match="nothing was heard of pods for"):
             pods.snapshot()
         fake_cluster.create(KEY, pod("b"))
@@ -211,7 +209,7 @@ def test_an_old_picture_is_not_shown(fake_cluster: FakeCluster, watch: Callable[
         except KubernetesUnavailable:
             return False
 
-    until(back)
+    eventually(back)
 
 
 def test_an_endless_event_is_cut_off(
@@ -223,7 +221,7 @@ def test_an_endless_event_is_cut_off(
     huge = pod("huge")
     huge["data"] = "x" * 400_000
     fake_cluster.create(KEY, huge)
-    until(lambda: set(pods.snapshot()) == {"huge"})  # by a listing
+    eventually(lambda: set(pods.snapshot()) == {"huge"})  # by a listing
     assert lists(fake_cluster) >= 2
 
 
@@ -244,7 +242,7 @@ def test_a_note_of_the_past_raises_no_ghost(
     made = client.create(PODS, "jobs", pod("a"))
     client.delete(PODS, "jobs", "a")
     client.create(PODS, "jobs", pod("b"))
-    until(lambda: set(pods.snapshot()) == {"b"})
+    eventually(lambda: set(pods.snapshot()) == {"b"})
     pods.note(made)
     assert set(pods.snapshot()) == {"b"}
 
@@ -268,16 +266,16 @@ def test_the_last_state_of_what_is_gone_is_shown(
     pods = watch(gone=lambda each: gone.append((each["metadata"]["name"], each["status"].get("phase", ""))))
     for name in "abc":
         fake_cluster.create(KEY, pod(name))
-    until(lambda: len(pods.snapshot()) == 3)
+    eventually(lambda: len(pods.snapshot()) == 3)
     fake_cluster.update("pods", "a", lambda each: each["status"].update(phase="Failed"))
     fake_cluster.expunge("pods", "a")
-    until(lambda: gone == [("a", "Failed")])
+    eventually(lambda: gone == [("a", "Failed")])
     with fake_cluster.changed:  # one that nobody hears of, and one that is replaced under its name
         fake_cluster.expunge("pods", "b")
         fake_cluster.expunge("pods", "c")
         fake_cluster.create(KEY, pod("c"))
         fake_cluster.compact()
-    until(lambda: sorted(gone) == [("a", "Failed"), ("b", ""), ("c", "")])
+    eventually(lambda: sorted(gone) == [("a", "Failed"), ("b", ""), ("c", "")])
 
 
 def test_memory_stays_flat_while_objects_come_and_go(
@@ -289,7 +287,7 @@ def test_memory_stays_flat_while_objects_come_and_go(
         made = client.create(PODS, "jobs", pod(f"p{number}"))
         pods.note(made)
         client.delete(PODS, "jobs", f"p{number}")
-    until(lambda: not pods.snapshot())
+    eventually(lambda: not pods.snapshot())
     assert len(pods._noted) <= 1
 
 
@@ -298,7 +296,7 @@ def test_closing_does_not_wait_for_the_next_event(
 ) -> None:
     pods = watch(silence_s=60.0)
     pods.snapshot()
-    until(lambda: ("WATCH", "/api/v1/namespaces/jobs/pods") in fake_cluster.requests)
+    eventually(lambda: ("WATCH", "/api/v1/namespaces/jobs/pods") in fake_cluster.requests)
     started = time.monotonic()
     pods.close()
     assert time.monotonic() - started < 2

@@ -1,7 +1,6 @@
 """Whose token it is: what the API server's answers mean, and how long they are remembered."""
 
 import logging
-import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from kubernetes.client import Configuration
+from served import served
 
 from service.broker.identity import PodIdentity
 from service.broker.identity import ReviewUnavailable
@@ -57,17 +57,10 @@ def _api_server(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> Iterator
         def log_message(self, *_: Any) -> None:
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    configuration = Configuration()
-    configuration.host = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        configuration = Configuration()
+        configuration.host = f"http://127.0.0.1:{server.server_port}"
         yield KubernetesReviewer("temper-broker", configuration)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _reviewed(status: dict[str, Any]) -> PodIdentity | None:
