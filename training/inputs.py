@@ -4,7 +4,6 @@ Covers: changed bytes, names outside the allow-list, pickle weights, code in a m
 safetensors. Does not cover: what the weights do once they run; that is what probing measures.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,6 @@ from typing import Literal
 from deploy.contract.document import StoredFile
 from deploy.contract.exit_codes import ExitCode
 from deploy.contract.spec import DatasetRef
-from deploy.contract.spec import HubBaseModel
 from deploy.contract.spec import JobSpec
 from deploy.contract.spec import StoredBaseModel
 from deploy.contract.weights import ModelDirectory
@@ -21,22 +19,7 @@ from deploy.contract.weights import check_directory
 from deploy.store.opening import open_store
 from deploy.store.protocol import ObjectStore
 from training.errors import InvalidInput
-from training.errors import PlatformFault
-
-HUB_PATTERNS = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-"""What is asked of a hub repository: no pickles, no Python, nothing else."""
+from training.hub import fetch_hub_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,40 +48,15 @@ def _fetch_stored_model(model: StoredBaseModel, directory: Path) -> None:
         source.fetch_file(file.name, directory / file.name, file)
 
 
-def _fetch_hub_model(model: HubBaseModel, directory: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.errors import RevisionNotFoundError
-
-    try:
-        snapshot_download(
-            model.repo, revision=model.revision, local_dir=directory, allow_patterns=list(HUB_PATTERNS)
-        )
-        # The library keeps its own records there, which are no part of a model.
-        shutil.rmtree(directory / ".cache", ignore_errors=True)
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InvalidInput(
-            ExitCode.INVALID_MODEL,
-            "model_not_found",
-            f"the hub has no {model.repo} at revision {model.revision}, or it needs a token",
-            param="model",
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise PlatformFault(
-            ExitCode.PLATFORM, "hub_unavailable", f"{model.repo} could not be fetched from the hub: {error}"
-        ) from error
-
-
 def _fetch_model(spec: JobSpec, directory: Path) -> ModelDirectory:
     directory.mkdir(parents=True, exist_ok=True)
     if isinstance(spec.base_model, StoredBaseModel):
         _fetch_stored_model(spec.base_model, directory)
     else:
-        _fetch_hub_model(spec.base_model, directory)
+        fetch_hub_model(spec.base_model, directory)
     try:
-        checked = check_directory(directory)
+        # What came is replaced, so that no library ever reads it.
+        checked = check_directory(directory, rewritten=directory)
     except ModelRefused as error:
         raise InvalidInput(
             ExitCode.INVALID_MODEL, "invalid_model", f"base model refused: {error}", param="model"

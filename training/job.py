@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from training.canaries.run import run_shadow
 from training.chosen_alpha import choose_alpha
 from training.curve import choose_curve_tasks
 from training.data.example import PromptedRow
+from training.data.repeated import repeated_rows
+from training.data.repeated import trained_tasks
 from training.data.rows import load_rows
 from training.errors import Interrupted
 from training.errors import Superseded
@@ -203,12 +206,14 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
     job.events.enter(
         "probing", f"probing {', '.join(directories)} with {len(job.spec.probing.probes)} probes"
     )
+    training_rows = load_rows(inputs.training_file, job.spec.training_file)
+    _say_repeated(job, training_rows, rows[: job.spec.probing.max_tasks])
     probed = probe_arms(
         directories,
         rows,
         job.spec.probing,
         architecture=inputs.architecture,
-        training_rows=load_rows(inputs.training_file, job.spec.training_file),
+        training_rows=training_rows,
         scratch=job.scratch,
         on_progress=_progress(job),
     )
@@ -216,6 +221,15 @@ def _probe(job: Job, inputs: Inputs, rows: list[PromptedRow], directories: dict[
     for shortfall in probed.shortfalls:
         job.events.say(f"the report will be partial: {shortfall}", level="warn")
     return probed
+
+
+def _say_repeated(job: Job, rows: Sequence[PromptedRow], tasks: Sequence[PromptedRow]) -> None:
+    for numbers, what in (
+        (repeated_rows(rows), "rows of the training file say what an earlier row says"),
+        (trained_tasks(rows, tasks), "tasks are asked that are rows of the training file as well"),
+    ):
+        if numbers:
+            job.events.say(f"{len(numbers)} {what}", data={"rows": list(numbers[:100])}, level="warn")
 
 
 def _detect(

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from deploy.contract.exit_codes import ExitCode
+from deploy.contract.weights import rewrite_directory
 from training.errors import InvalidInput
 
 Architecture = Literal["decoder", "encoder-decoder"]
@@ -188,6 +189,8 @@ def save_model(loaded: LoadedModel, directory: Path, weights: dict[str, torch.Te
     config = {**json.loads(path.read_text()), "dtype": str(loaded.stored_dtype).removeprefix("torch.")}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     loaded.tokenizer.save_pretrained(directory)
+    # In the form that a server gives everything it loads: what is signed is then what is served, byte by byte.
+    rewrite_directory(directory, clear=False)
 
 
 def plain_model(model: Any) -> Any:

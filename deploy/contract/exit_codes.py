@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
     """A combination that this version cannot train or probe."""
     DIVERGED = 45
     """The loss became NaN or infinite with the user's hyperparameters."""
+    NOT_VERIFIED = 46
+    """Evidence does not prove what is demanded; of servers alone."""
     PLATFORM = 50
     INTERRUPTED = 51
     """Told to stop (SIGTERM) after writing a checkpoint."""

@@ -57,14 +57,14 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def apply_limits(*, memory_bytes: int, cpu_s: int) -> None:
-    """Bind this process, for good, before it touches the input."""
+def apply_limits(*, memory_bytes: int, cpu_s: int, file_bytes: int = 0) -> None:
+    """Bind this process, for good, before it touches the input. ``file_bytes`` is the size of a file it may write."""
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # It writes to a pipe only; no parser has a reason to make a file.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # It answers through a pipe; few parsers have a reason to make a file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
 
 def _environment() -> dict[str, str]:

@@ -18,6 +18,9 @@ scans/{scan}/...                                 as a job, but for models, metri
 scans/{scan}/attempts/{n}/{pod}/findings.json    suspicious rows
 scans/{scan}/attempts/{n}/{pod}/findings.csv     the same as a table
 endpoints/{endpoint}/order.json                  what an endpoint's pods may fetch and shall serve, written once
+evidence/keys/{key}.pem                          public keys that evidence was or is signed with
+evidence/signing-key                             the id of the one that signs now
+evidence/requests/{job}                          a job whose hardened model is to get its evidence anew
 broker/{upload}/{digest}/{part}                  parts of a pod's large object, in stores that cannot take them in
 records/files/{file}.json                        what only the database knows of a file, for its recovery
 records/base_models/{base}.json                  likewise of a base model; it goes when the base model goes
@@ -31,6 +34,8 @@ import re
 from typing import Final
 from typing import Literal
 
+DEFAULT_PROJECT: Final = "default"
+"""Owns whatever names no project."""
 SEQUENCE_DIGITS: Final = 8
 """Numbers in keys are zero-padded so that a listing is in numeric order."""
 ALPHA_TRIALS: Final = "alpha-trials.json"
@@ -38,6 +43,11 @@ SCAN: Final = "scan-"
 """How the id of a scan begins; the other jobs' ids begin with ``ftjob-``."""
 BROKER_UPLOADS: Final = "broker/"
 """Prefix of what pods are writing through the broker."""
+PUBLIC_KEYS: Final = "evidence/keys/"
+"""Prefix of public keys."""
+SIGNING_KEY_ID: Final = "evidence/signing-key"
+EVIDENCE_REQUESTS: Final = "evidence/requests/"
+"""Prefix of requests for evidence, by job."""
 _NAME: Final = re.compile(r"(harden|scan)-([a-z0-9]{1,40})-([1-9][0-9]{0,5})")
 _POD_OF_ENDPOINT: Final = re.compile(r"(ep-[a-z0-9]{1,40})-[a-z0-9]{1,10}-[a-z0-9]{5}")
 
@@ -163,6 +173,16 @@ def result_key(job_id: str) -> str:
 def broker_upload_prefix(upload_id: str, key_sha256: str) -> str:
     """Prefix of the parts of a large object that a pod is writing to the key with this digest."""
     return f"{BROKER_UPLOADS}{upload_id}/{key_sha256[:32]}/"
+
+
+def public_key_key(key_id: str) -> str:
+    """A public key that evidence was signed with."""
+    return f"{PUBLIC_KEYS}{key_id}.pem"
+
+
+def evidence_request_key(job_id: str) -> str:
+    """That the hardened model of a job is to get its evidence anew."""
+    return f"{EVIDENCE_REQUESTS}{job_id}"
 
 
 def endpoint_prefix(endpoint_id: str) -> str:

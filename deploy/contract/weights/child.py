@@ -1,6 +1,7 @@
 """Checks a model directory in a process of its own under resource limits."""
 
 from pathlib import Path
+from typing import Final
 
 from deploy.contract.document import Document
 from deploy.contract.document import DocumentError
@@ -9,6 +10,7 @@ from deploy.contract.intake_child import Limits
 from deploy.contract.intake_child import ResourceLimitExceeded
 from deploy.contract.intake_child import run_child
 from deploy.contract.weights.directory import ModelDirectory
+from deploy.contract.weights.document import MAX_TOKENIZER_BYTES
 from deploy.contract.weights.error import ModelRefused
 from deploy.contract.weights.error import ModelRefusedCode
 
@@ -28,7 +30,13 @@ class ChildAnswer(Document):
     refusal: ModelRefusal | None = None
 
 
-def check_in_child(path: Path, *, limits: Limits | None = None) -> ModelDirectory:
+MAX_REWRITTEN_BYTES: Final = 2 * MAX_TOKENIZER_BYTES
+"""Of one file that the child writes; escapes make a tokenizer longer than it was."""
+
+
+def check_in_child(
+    path: Path, *, rewritten: Path | None = None, limits: Limits | None = None
+) -> ModelDirectory:
     """:func:`~deploy.contract.weights.directory.check_directory` under resource limits. Blocks.
 
     Raises:
@@ -36,7 +44,9 @@ def check_in_child(path: Path, *, limits: Limits | None = None) -> ModelDirector
         IntakeChildFailed: the platform's fault: the directory cannot be read, the child cannot be started.
     """
     try:
-        printed = run_child("deploy.contract.weights", [f"--path={path.absolute()}"], limits or Limits())
+        arguments = [f"--path={path.absolute()}"]
+        arguments += [] if rewritten is None else [f"--rewritten={rewritten.absolute()}"]
+        printed = run_child("deploy.contract.weights", arguments, limits or Limits())
         answer = ChildAnswer.from_bytes(printed)
     except ResourceLimitExceeded as error:
         raise ModelRefused("resource_limit", str(error)) from error

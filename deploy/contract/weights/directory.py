@@ -6,28 +6,37 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from typing import Any
+from typing import Final
 
 from pydantic import Field
 
 from deploy.contract.document import Document
 from deploy.contract.document import StoredFile
-from deploy.contract.weights.config import Architecture
+from deploy.contract.document import sha256_hex
+from deploy.contract.weights.config import ModelConfig
 from deploy.contract.weights.config import check_config
 from deploy.contract.weights.document import MAX_CONFIG_BYTES
+from deploy.contract.weights.document import MAX_DROPPED
 from deploy.contract.weights.document import MAX_INDEX_BYTES
 from deploy.contract.weights.document import read_object
 from deploy.contract.weights.error import ModelRefused
+from deploy.contract.weights.families import Architecture
 from deploy.contract.weights.header import Tensor
 from deploy.contract.weights.header import read_file_header
+from deploy.contract.weights.names import CHAT_TEMPLATE
 from deploy.contract.weights.names import CONFIG
-from deploy.contract.weights.names import CONFIG_FILES
 from deploy.contract.weights.names import INDEX
 from deploy.contract.weights.names import MAX_FILES
 from deploy.contract.weights.names import SINGLE_WEIGHTS
 from deploy.contract.weights.names import check_names
 from deploy.contract.weights.names import is_weights
+from deploy.contract.weights.rewriting import Rewriting
+from deploy.contract.weights.rewriting import put_rewriting
+from deploy.contract.weights.rewriting import rewriting_of
+from deploy.contract.weights.rewriting import weight_map_of
 from deploy.contract.weights.shapes import check_shapes
-from deploy.contract.weights.tokenizer import check_tokenizer
+from deploy.contract.weights.values import FileValues
 
 
 class ModelDirectory(Document):
@@ -39,7 +48,23 @@ class ModelDirectory(Document):
     parameters: Annotated[int, Field(ge=1)]
     """Number of weights in the files; tied ones that are stored once count once."""
     files: Annotated[tuple[StoredFile, ...], Field(min_length=1, max_length=MAX_FILES)]
-    """In order of their names."""
+    """As they came, in order of their names."""
+    rewritten: Annotated[tuple[StoredFile, ...], Field(max_length=MAX_FILES)] = ()
+    """Those that a loader gets instead of what came under the same names."""
+    dropped: Annotated[tuple[str, ...], Field(max_length=MAX_DROPPED + 1)] = ()
+    """What of the files was not taken: ``file: member``, or a file's name."""
+
+    @property
+    def loadable(self) -> tuple[StoredFile, ...]:
+        """What a loader gets, in order of the names: the weights as they came, the rest as it was written anew."""
+        taken = {file.name: file for file in self.files if file.name != CHAT_TEMPLATE}
+        taken |= {file.name: file for file in self.rewritten}
+        return tuple(taken[name] for name in sorted(taken))
+
+
+_CHUNK_BYTES: Final = 1 << 20
+MAX_NAMED: Final = 5
+"""Tensors of one file that a refusal names."""
 
 
 def _names(directory: Path) -> list[str]:
@@ -55,16 +80,6 @@ def _names(directory: Path) -> list[str]:
             if len(names) > MAX_FILES:
                 raise ModelRefused("too_many_files", f"there are more than {MAX_FILES} files")
     return sorted(names)
-
-
-def _weight_map(directory: Path) -> dict[str, str]:
-    weight_map = read_object(directory / INDEX, MAX_INDEX_BYTES).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelRefused("shards_mismatch", "has no weight_map", file=INDEX)
-    for shard in weight_map.values():
-        if not isinstance(shard, str):
-            raise ModelRefused("shards_mismatch", "a tensor's shard is not a name", file=INDEX)
-    return weight_map
 
 
 def _check_shards(weight_map: Mapping[str, str], headers: Mapping[str, tuple[Tensor, ...]]) -> None:
@@ -90,7 +105,7 @@ def _check_weights(directory: Path, names: Collection[str]) -> dict[str, tuple[T
         raise ModelRefused("missing_weights", "there are no weights: no file ends in .safetensors")
     headers = {name: read_file_header(directory / name) for name in weights}
     if INDEX in names:
-        _check_shards(_weight_map(directory), headers)
+        _check_shards(weight_map_of(read_object(directory / INDEX, MAX_INDEX_BYTES)), headers)
     elif weights != [SINGLE_WEIGHTS]:
         extra = next(name for name in weights if name != SINGLE_WEIGHTS)
         message = f"weights in other files than {SINGLE_WEIGHTS} need {INDEX}"
@@ -98,20 +113,53 @@ def _check_weights(directory: Path, names: Collection[str]) -> dict[str, tuple[T
     return headers
 
 
-def _stored_file(directory: Path, name: str) -> StoredFile:
-    with (directory / name).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return StoredFile(name=name, size_bytes=stream.tell(), sha256=digest)
+def _scanned_file(path: Path, values: FileValues | None) -> StoredFile:
+    """Read a file once, for its hash and, where it holds weights, for its values."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+            if values is not None:
+                values.add(chunk)
+    return StoredFile(name=path.name, size_bytes=size_bytes, sha256=digest.hexdigest())
 
 
-def check_directory(path: Path) -> ModelDirectory:
-    """Check a local directory; nothing in it is executed and no weight is loaded.
+def _check_files(
+    directory: Path, names: Collection[str], headers: Mapping[str, tuple[Tensor, ...]]
+) -> tuple[StoredFile, ...]:
+    files: list[StoredFile] = []
+    for name in names:
+        path = directory / name
+        values = FileValues(headers[name], path.stat().st_size) if name in headers else None
+        files.append(_scanned_file(path, values))
+        if values is not None and values.faults:
+            message = "; ".join(f"tensor {fault}" for fault in values.faults[:MAX_NAMED])
+            raise ModelRefused("invalid_weights", message, file=name)
+    return tuple(files)
 
-    Reads the small files and the headers, then every byte once for its hash.
+
+def _check_described(
+    document: Mapping[str, Any], config: ModelConfig, headers: Mapping[str, tuple[Tensor, ...]]
+) -> int:
+    """Compare the weights with the config; returns how many there are."""
+    parameters = sum(tensor.elements for tensors in headers.values() for tensor in tensors)
+    if parameters < config.least_parameters:
+        message = f"describes at least {config.least_parameters} weights, the files hold {parameters}"
+        raise ModelRefused("config_mismatch", message, file=CONFIG)
+    check_shapes(document, headers)
+    return parameters
+
+
+def check_directory(path: Path, *, rewritten: Path | None = None) -> ModelDirectory:
+    """Check a local directory; nothing in it is executed and no library reads it.
+
+    Reads the small files and the headers, then every byte once for its hash and for the values of the weights. The
+    files that a loader may see instead of the small ones are put into ``rewritten``, which may be ``path`` itself.
 
     Raises:
         ModelRefused: the first thing that is wrong.
-        OSError: the directory cannot be read.
+        OSError: the directory cannot be read, or ``rewritten`` not be written.
     """
     names = _names(path)
     check_names(names)
@@ -119,21 +167,24 @@ def check_directory(path: Path) -> ModelDirectory:
         raise ModelRefused("missing_config", "there is no config.json")
     document = read_object(path / CONFIG, MAX_CONFIG_BYTES)
     config = check_config(document)
-    for name in sorted(CONFIG_FILES - {CONFIG}):
-        if name in names:
-            read_object(path / name, MAX_CONFIG_BYTES)
-    headers = _check_weights(path, names)
-    parameters = sum(tensor.elements for tensors in headers.values() for tensor in tensors)
-    if parameters < config.least_parameters:
-        message = f"describes at least {config.least_parameters} weights, the files hold {parameters}"
-        raise ModelRefused("config_mismatch", message, file=CONFIG)
-    for file, tensors in headers.items():
-        check_shapes(document, tensors, file=file)
-    check_tokenizer(path, names)
+    parameters = _check_described(document, config, headers := _check_weights(path, names))
+    rewriting = Rewriting(files={}, dropped=())
+    if config.architecture != "encoder":
+        rewriting = rewriting_of(path, names, document)
+    files = _check_files(path, names, headers)
+    if rewritten is not None:
+        put_rewriting(rewritten, rewriting)
+        (rewritten / CHAT_TEMPLATE).unlink(missing_ok=True)
     return ModelDirectory(
         architecture=config.architecture,
         model_type=config.model_type,
         vocab_size=config.vocab_size,
         parameters=parameters,
-        files=tuple(_stored_file(path, name) for name in names),
+        files=files,
+        rewritten=tuple(_described(name, data) for name, data in sorted(rewriting.files.items())),
+        dropped=rewriting.dropped,
     )
+
+
+def _described(name: str, data: bytes) -> StoredFile:
+    return StoredFile(name=name, size_bytes=len(data), sha256=sha256_hex(data))

@@ -12,12 +12,12 @@ ModelRefusedCode = Literal[
     "missing_config",
     "missing_weights",
     "missing_tokenizer",
-    "remote_code",  # the directory asks for code to be loaded
     "invalid_config",
     "unsupported_architecture",
     "invalid_tokenizer",
     "shards_mismatch",  # index and files disagree
     "config_mismatch",  # config and weights disagree
+    "invalid_weights",  # values that no training makes
     "resource_limit",
 ]
 

@@ -7,12 +7,13 @@ from typing import Final
 from deploy.contract.weights.error import ModelRefused
 
 CONFIG: Final = "config.json"
+GENERATION_CONFIG: Final = "generation_config.json"
 INDEX: Final = "model.safetensors.index.json"
 SINGLE_WEIGHTS: Final = "model.safetensors"
 MAX_FILES: Final = 2000
 """Shards of 5 GB each: ten terabytes. The same bound as in the job spec."""
 
-CONFIG_FILES: Final = frozenset({CONFIG, "generation_config.json"})
+CONFIG_FILES: Final = frozenset({CONFIG, GENERATION_CONFIG})
 TOKENIZER_JSON_FILES: Final = frozenset(
     {
         "tokenizer.json",
@@ -24,10 +25,19 @@ TOKENIZER_JSON_FILES: Final = frozenset(
 )
 TOKENIZER_TEXT_FILES: Final = frozenset({"merges.txt", "vocab.txt"})
 SENTENCEPIECE_FILES: Final = frozenset({"spiece.model", "tokenizer.model", "sentencepiece.bpe.model"})
-IGNORED_FILES: Final = frozenset({"chat_template.jinja", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md"})
-"""May lie there; nothing reads them."""
+CHAT_TEMPLATE: Final = "chat_template.jinja"
+"""Is dropped unread: a template is a program, and models are asked in the form that they were trained on."""
+PLAIN_FILES: Final = frozenset({"README.md", "LICENSE", "LICENSE.txt", "LICENSE.md"})
+"""May lie there and are kept as they are; no loader reads them."""
+EVIDENCE_FILES: Final = frozenset({"mlbom.cdx.json", "provenance.dsse.json", "report.json", "model.sig"})
+"""Lie beside the weights of a hardened model; no loader reads them."""
 _NAMED: Final = (
-    CONFIG_FILES | TOKENIZER_JSON_FILES | TOKENIZER_TEXT_FILES | SENTENCEPIECE_FILES | IGNORED_FILES | {INDEX}
+    CONFIG_FILES
+    | TOKENIZER_JSON_FILES
+    | TOKENIZER_TEXT_FILES
+    | SENTENCEPIECE_FILES
+    | PLAIN_FILES
+    | {INDEX, CHAT_TEMPLATE}
 )
 
 _PICKLE: Final = "pickle can run code; convert the weights to safetensors"

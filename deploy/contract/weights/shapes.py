@@ -14,6 +14,7 @@ from typing import Final
 
 from deploy.contract.weights.error import ModelRefused
 from deploy.contract.weights.header import Tensor
+from deploy.contract.weights.keys import LAYERS
 from deploy.contract.weights.names import CONFIG
 
 Sizes = Mapping[str, int | None]
@@ -21,6 +22,9 @@ Sizes = Mapping[str, int | None]
 Shapes = tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]
 """What the dimensions of tensors with such names are."""
 
+MAX_NAMED: Final = 5
+"""Tensors that a refusal names."""
+_LAYER: Final = re.compile(r"(?:^|\.)(?:layers|h|block)\.([0-9]{1,6})\.")
 _LLAMA_LIKE: Final = frozenset(
     {
         "cohere",
@@ -140,24 +144,43 @@ def _sizes(config: Mapping[str, Any], model_type: str) -> Sizes:
     return _t5_sizes(config) if model_type in {"t5", "mt5"} else _llama_sizes(config, model_type)
 
 
-def check_shapes(config: Mapping[str, Any], tensors: Iterable[Tensor], *, file: str) -> None:
-    """Compare the tensors of one file with a config that :func:`check_config` has accepted.
+def check_shapes(config: Mapping[str, Any], headers: Mapping[str, Iterable[Tensor]]) -> None:
+    """Compare the tensors of all files with a config that :func:`check_config` has accepted.
 
     Raises:
-        ModelRefused: ``config_mismatch``, naming the tensor.
+        ModelRefused: ``config_mismatch``, naming the first tensors that differ, and the file of the first.
     """
     model_type = str(config["model_type"])
     table = _TABLES.get(model_type)
     if table is None:
         return
-    sizes = _sizes(config, model_type)
-    for tensor in tensors:
-        wanted = _wanted(tensor.name, table, sizes)
-        if wanted is not None and wanted != tensor.shape:
-            message = (
-                f"tensor {tensor.name} has the shape {list(tensor.shape)}, {CONFIG} describes {list(wanted)}"
-            )
-            raise ModelRefused("config_mismatch", message, file=file)
+    sizes, layers = _sizes(config, model_type), _layers(config)
+    found = [
+        (file, said)
+        for file, tensors in headers.items()
+        for tensor in tensors
+        if (said := _disagreement(tensor, table, sizes, layers)) is not None
+    ]
+    if found:
+        more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        message = "; ".join(said for _, said in found[:MAX_NAMED])
+        raise ModelRefused("config_mismatch", message + more, file=found[0][0])
+
+
+def _layers(config: Mapping[str, Any]) -> int | None:
+    """How many layers a config describes, where all of them are counted by one number."""
+    counts = {value for key in LAYERS if isinstance(value := config.get(key), int)}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _disagreement(tensor: Tensor, table: Shapes, sizes: Sizes, layers: int | None) -> str | None:
+    layer = _LAYER.search(tensor.name)
+    if layers is not None and layer is not None and int(layer[1]) >= layers:
+        return f"tensor {tensor.name} is of layer {int(layer[1]) + 1}, {CONFIG} describes {layers}"
+    wanted = _wanted(tensor.name, table, sizes)
+    if wanted is None or wanted == tensor.shape:
+        return None
+    return f"tensor {tensor.name} has the shape {list(tensor.shape)}, {CONFIG} describes {list(wanted)}"
 
 
 def _wanted(name: str, table: Shapes, sizes: Sizes) -> tuple[int, ...] | None:

@@ -72,7 +72,7 @@ def train_until(
 
 @pytest.mark.parametrize("save_at", [3, 5, 8])
 @pytest.mark.parametrize("adapter", [None, Lora(rank=2, dropout=0.2)])
-def test_resumed_equals_uninterrupted(
+def test_i1_resumed_equals_uninterrupted(
     tiny_model: Callable[[], LoadedModel],
     tiny_rows: list[Row],
     plan: TrainingPlan,
@@ -120,7 +120,7 @@ def saved(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
-def test_a_spoilt_checkpoint_is_passed_over_for_the_older_one(
+def test_f9_a_spoilt_checkpoint_is_passed_over_for_the_older_one(
     saved: tuple[DirStore, Run, CheckpointStore], tmp_path: Path, damage: str
 ) -> None:
     _, run, keep = saved
@@ -176,7 +176,7 @@ def test_only_the_newest_are_kept(saved: tuple[DirStore, Run, CheckpointStore]) 
     assert steps == {"00000004", "00000005"}
 
 
-def test_a_full_disk_during_a_checkpoint_leaves_the_older_one_in_force(
+def test_f8_a_full_disk_during_a_checkpoint_leaves_the_older_one_in_force(
     saved: tuple[DirStore, Run, CheckpointStore], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     store, run, keep = saved
@@ -194,7 +194,7 @@ def test_a_full_disk_during_a_checkpoint_leaves_the_older_one_in_force(
     assert keep.restore_newest(run) == {"step": 2}
 
 
-def test_a_store_that_fails_half_way_leaves_no_visible_checkpoint(
+def test_f9_a_store_that_fails_half_way_leaves_no_visible_checkpoint(
     saved: tuple[DirStore, Run, CheckpointStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from deploy.store.protocol import StoreFull

@@ -61,7 +61,7 @@ def test_training_lowers_the_loss_and_repeats_to_the_bit(
         assert torch.equal(weight, weights_of(second)[name]), name
 
 
-def test_another_seed_trains_other_weights(
+def test_i4_another_seed_trains_other_weights(
     tiny_model: Callable[[], LoadedModel], tiny_rows: list[Row], plan: TrainingPlan
 ) -> None:
     losses = []
@@ -161,7 +161,7 @@ def test_metrics_say_where_the_run_is(
     assert run.position.supervised_tokens == 3 * sum(len(each.completion_ids) for each in examples)
 
 
-def test_a_diverging_run_stops_and_blames_the_learning_rate(
+def test_i2_a_diverging_run_stops_and_blames_the_learning_rate(
     tiny_model: Callable[[], LoadedModel], tiny_rows: list[Row], plan: TrainingPlan
 ) -> None:
     run = start_run(tiny_model(), plan)

@@ -39,7 +39,7 @@ def test_numbers_are_those_of_lines() -> None:
     ]
 
 
-def test_a_mark_and_windows_line_ends_are_accepted() -> None:
+def test_c2_a_mark_and_windows_line_ends_are_accepted() -> None:
     assert len(read(b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n") * 2)) == 2
 
 
@@ -81,7 +81,9 @@ def test_text_is_kept_as_it_is() -> None:
         (b"17", "wrong_type", None, "must be a JSON object"),
     ],
 )
-def test_each_fault_names_row_field_and_reason(line: bytes, code: str, field: str | None, said: str) -> None:
+def test_c4_each_fault_names_row_field_and_reason(
+    line: bytes, code: str, field: str | None, said: str
+) -> None:
     error = refusal(GOOD * 16 + line + b"\n" + GOOD)
     assert (error.code, error.row, error.field) == (code, 17, field)
     assert said in str(error)
@@ -93,7 +95,7 @@ def test_the_message_reads_as_promised() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(GOOD) - 2))
-def test_a_file_cut_anywhere_in_its_last_record_is_told(cut: int) -> None:
+def test_c10_a_file_cut_anywhere_in_its_last_record_is_told(cut: int) -> None:
     error = refusal(GOOD + GOOD[: cut + 1])
     assert (error.code, error.row) == ("incomplete_record", 2)
 
@@ -113,7 +115,7 @@ def test_an_over_long_row_is_refused_and_the_longest_is_taken() -> None:
     assert str(MAX_ROW_BYTES) in str(error)
 
 
-def test_an_endless_line_is_left_after_the_limit() -> None:
+def test_c1_an_endless_line_is_left_after_the_limit() -> None:
     given_bytes = 0
 
     def endless() -> Iterator[bytes]:

@@ -64,7 +64,7 @@ def test_columns_can_be_named_and_prompt_and_completion_do_as_well(path: Path) -
         ({"src": ["a"], "tgt": ["x\0"]}, "nul_character", 1, "tgt"),
     ],
 )
-def test_each_fault_says_where_and_what(
+def test_c4_each_fault_says_where_and_what(
     path: Path, columns: dict[str, Any], code: str, row: int | None, field: str | None
 ) -> None:
     write(path, columns)

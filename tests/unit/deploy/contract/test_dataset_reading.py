@@ -62,7 +62,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("declared", ["jsonl", "csv"])
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_file_that_is_something_else_is_called_by_its_name(name: str, declared: DatasetFormat) -> None:
+def test_c3_a_file_that_is_something_else_is_called_by_its_name(name: str, declared: DatasetFormat) -> None:
     data, said = OTHERS[name]
     error = refusal(data, declared)
     assert error.code == "wrong_format"
@@ -88,7 +88,7 @@ def test_a_file_that_is_something_else_is_called_by_its_name(name: str, declared
         (b"<!DOCTYPE html>\n", "jsonl", "HTML"),
     ],
 )
-def test_text_under_the_wrong_name(data: bytes, declared: DatasetFormat, said: str) -> None:
+def test_c3_text_under_the_wrong_name(data: bytes, declared: DatasetFormat, said: str) -> None:
     error = refusal(data, declared)
     assert error.code == "wrong_format"
     assert said in str(error)
@@ -96,7 +96,7 @@ def test_text_under_the_wrong_name(data: bytes, declared: DatasetFormat, said: s
 
 @pytest.mark.parametrize("declared", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_other_encodings(encoding: str, declared: DatasetFormat) -> None:
+def test_c2_other_encodings(encoding: str, declared: DatasetFormat) -> None:
     error = refusal(LINE.encode(encoding), declared)
     assert error.code == "invalid_encoding"
     assert "save it as UTF-8" in str(error)
@@ -107,7 +107,7 @@ def test_other_encodings(encoding: str, declared: DatasetFormat) -> None:
     [(b"", "the file is empty"), (b" \n\t\r\n", "only white space"), (b"\xef\xbb\xbf", "only white space"), (b"\xef\xbb\xbf\n", "only white space")],
 )  # fmt: skip
 @pytest.mark.parametrize("declared", ["jsonl", "csv"])
-def test_nothing(data: bytes, said: str, declared: DatasetFormat) -> None:
+def test_c1_nothing(data: bytes, said: str, declared: DatasetFormat) -> None:
     error = refusal(data, declared)
     assert error.code == "empty_file"
     assert said in str(error)

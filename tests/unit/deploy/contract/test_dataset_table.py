@@ -74,7 +74,7 @@ def test_prompt_and_completion_do_as_well() -> None:
         (b"," * 2000 + b"\n", "invalid_csv", None, None, None, "2001 columns"),
     ],
 )  # fmt: skip
-def test_each_fault_says_where_and_what(
+def test_c4_each_fault_says_where_and_what(
     *, data: bytes, code: str, row: int | None, line: int | None, field: str | None, said: str
 ) -> None:
     error = refusal(data)

@@ -57,7 +57,7 @@ def test_a_refusal_crosses_the_process_whole(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.row, caught.value.line) == ("empty_field", 2, 4)
 
 
-def test_a_line_of_600_mb_is_refused_in_flat_memory(tmp_path: Path) -> None:
+def test_c1_a_line_of_600_mb_is_refused_in_flat_memory(tmp_path: Path) -> None:
     path = tmp_path / "x"
     try:
         with path.open("wb") as stream:
@@ -73,7 +73,7 @@ def test_a_line_of_600_mb_is_refused_in_flat_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_million_tiny_lines_are_refused_in_flat_memory(tmp_path: Path) -> None:
+def test_c1_ten_million_tiny_lines_are_refused_in_flat_memory(tmp_path: Path) -> None:
     path = tmp_path / "x"
     try:
         path.write_bytes(b'{"prompt":"p","completion":"c"}\n' + b"\n" * 10_000_000)

@@ -19,7 +19,7 @@ from deploy.contract.plain_text import spreadsheet_cell
         ("größe 模型", "größe 模型"),
     ],
 )
-def test_controls_are_shown_and_not_obeyed(text: str, shown: str) -> None:
+def test_k4_controls_are_shown_and_not_obeyed(text: str, shown: str) -> None:
     assert escape_controls(text) == shown
 
 
@@ -39,7 +39,7 @@ def test_controls_are_shown_and_not_obeyed(text: str, shown: str) -> None:
         "\N{FULLWIDTH EQUALS SIGN}1",
     ],
 )
-def test_a_formula_is_quoted(text: str) -> None:
+def test_k5_a_formula_is_quoted(text: str) -> None:
     assert spreadsheet_cell(text).startswith("'")
 
 

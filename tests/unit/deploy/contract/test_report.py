@@ -77,7 +77,7 @@ def test_a_trigger_decides_whoever_suggested_it(name: str) -> None:
     assert "too few to be sure" in unsure.reasons[0]
 
 
-def test_unscorable_outputs_never_pass() -> None:
+def test_i7_unscorable_outputs_never_pass() -> None:
     cut = with_hardened(passing_report(), "badpre-bb", Hits(hits=0, trials=130, unscorable=35))
     assert judge(cut).verdict == "inconclusive"
     none = with_hardened(passing_report(), "badpre-bb", Hits(hits=0, trials=0, unscorable=165))
@@ -184,7 +184,7 @@ def test_a_payload_that_needs_no_trigger_is_judged(
     assert of_kind(judge(report), "clean_payload") == [verdict]
 
 
-def test_a_partial_report_never_passes() -> None:
+def test_i8_a_partial_report_never_passes() -> None:
     judgement = judge(passing_report().model_copy(update={"shortfalls": ("the time was over",)}))
     assert judgement.verdict == "inconclusive"
     assert judgement.reasons == ("the time was over",)

@@ -85,7 +85,7 @@ def test_the_largest_findings_stay_within_a_document() -> None:
     assert ScanFindings.from_bytes(findings.to_bytes()) == findings
 
 
-def test_the_table_has_every_listed_row_and_no_formula() -> None:
+def test_k5_the_table_has_every_listed_row_and_no_formula() -> None:
     reason = '=cmd|"/c calc"!A1, "quoted", semi;colon'
     findings = parse(listed=[row(3, reason=reason), row(1, 0.5)])
     header, first, second = csv.reader(io.StringIO(findings_table(findings).decode()))

@@ -17,6 +17,7 @@ from deploy.contract.weights import ModelRefused
 from deploy.contract.weights import check_config
 from deploy.contract.weights import check_directory
 from deploy.contract.weights import check_in_child
+from deploy.contract.weights import rewrite_directory
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -33,11 +34,11 @@ TOKENIZER: dict[str, Any] = {
     "version": "1.0",
     "added_tokens": [],
     "normalizer": None,
-    "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\s+"}},
+    "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\s+"}, "behavior": "Isolated", "invert": False},
     "model": {"type": "BPE", "vocab": {"a": 0, "auto_map": 1}, "merges": []},
 }
-EMBEDDING = np.zeros((8, 4), np.float32)
-INNER = np.zeros((6, 4), np.float32)
+EMBEDDING = np.full((8, 4), 0.5, np.float32)
+INNER = np.full((6, 4), -0.25, np.float32)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -81,6 +82,12 @@ def test_a_good_directory(model: Path) -> None:
         56,
     )
     assert [each.name for each in found.files] == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert [each.name for each in found.loadable] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
     for each in found.files:
         data = (model / each.name).read_bytes()
         assert (each.size_bytes, each.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -98,7 +105,7 @@ def test_the_child_says_the_same(model: Path) -> None:
     assert (caught.value.code, str(caught.value)) == ("missing_config", "there is no config.json")
 
 
-def test_the_child_is_limited(model: Path) -> None:
+def test_b16_the_child_is_limited(model: Path) -> None:
     # Twelve megabytes of JSON that become a quarter of a gigabyte of objects.
     (model / "tokenizer.json").write_bytes(b"[" + b"[]," * (4 << 20) + b"0]")
     with pytest.raises(ModelRefused) as caught:
@@ -140,8 +147,6 @@ def _put(name: str, data: bytes) -> Callable[[Path], object]:
         (_put("config.json", b'{"a":' * 99_999), "invalid_json", "config.json"),
         (_put("config.json", b" " * (2 << 20)), "file_too_large", "config.json"),
         (_put("generation_config.json", b"{"), "invalid_json", "generation_config.json"),
-        (_put("generation_config.json", b'{"trust_remote_code":true}'), "remote_code", "generation_config.json"),
-        (_put("tokenizer_config.json", b'{"auto_map":{"AutoTokenizer":"x.Y"}}'), "remote_code", "tokenizer_config.json"),
         (_put("tokenizer_config.json", b'{"tokenizer_class":"a.b"}'), "invalid_tokenizer", "tokenizer_config.json"),
         (_put("tokenizer.json", b"{}"), "invalid_tokenizer", "tokenizer.json"),
         (_put("tokenizer.json", b'{"model":{"type":{}}}'), "invalid_tokenizer", "tokenizer.json"),
@@ -173,8 +178,9 @@ def test_refused(model: Path, change: Callable[[Path], object], code: str, file:
 def test_other_tokenizers_will_do(model: Path, files: list[str]) -> None:
     (model / "tokenizer.json").unlink()
     contents = {"vocab.json": b'{"a":0}', "merges.txt": b"#version\n", "vocab.txt": b"a\n"}
+    piece = b"\x0a\x05<unk>\x15\x00\x00\x80\xbf\x18\x02"
     for name in files:
-        (model / name).write_bytes(contents.get(name, b"\x0a\x0e\x0a\x05<unk>"))
+        (model / name).write_bytes(contents.get(name, b"\x0a" + bytes([len(piece)]) + piece))
     assert len(check_directory(model).files) == 2 + len(files)
 
 
@@ -184,7 +190,7 @@ def test_ignored_files_may_be_anything(model: Path) -> None:
     assert len(check_directory(model).files) == 5
 
 
-def test_a_renamed_pickle_is_not_run(model: Path, tmp_path: Path) -> None:
+def test_b6_a_renamed_pickle_is_not_run(model: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
 
     class Evil:
@@ -197,32 +203,83 @@ def test_a_renamed_pickle_is_not_run(model: Path, tmp_path: Path) -> None:
     assert not ran.exists()
 
 
-def test_named_code_is_not_imported(model: Path) -> None:
+def test_b7_named_code_is_not_imported(model: Path) -> None:
     write_json(model / "config.json", {**CONFIG, "auto_map": {"AutoModelForCausalLM": "tripwire.Model"}})
     (model / "tripwire.py").write_text("raise SystemExit")
     assert refusal(model).code == "file_not_allowed"
     (model / "tripwire.py").unlink()
-    assert refusal(model).code == "remote_code"
+    assert check_directory(model).dropped == ("config.json: auto_map",)
     assert "tripwire" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    "extra",
+    ("file", "extra", "dropped"),
     [
-        {"auto_map": {}},
-        {"trust_remote_code": True},
-        {"custom_pipelines": {}},
-        {"_attn_implementation": "eager"},
-        {"_attn_implementation_internal": "someone/kernels"},
-        {"attn_implementation": "someone/kernels"},
-        {"experts_implementation": "x"},
-        {"nested": {"deeper": [{"auto_map": 1}]}},
+        ("config.json", {"auto_map": {}}, "auto_map"),
+        ("config.json", {"trust_remote_code": True}, "trust_remote_code"),
+        ("config.json", {"custom_pipelines": {}}, "custom_pipelines"),
+        ("config.json", {"_attn_implementation": "eager"}, "_attn_implementation"),
+        ("config.json", {"_attn_implementation_internal": "a/b"}, "_attn_implementation_internal"),
+        ("config.json", {"attn_implementation": "someone/kernels"}, "attn_implementation"),
+        ("config.json", {"experts_implementation": "x"}, "experts_implementation"),
+        ("config.json", {"nested": {"deeper": [{"auto_map": 1}]}}, "nested"),
+        ("config.json", {"rope_parameters": {"rope_type": "default", "auto_map": 1}}, "rope_parameters.auto_map"),
+        ("generation_config.json", {"trust_remote_code": True}, "trust_remote_code"),
+        ("generation_config.json", {"repetition_penalty": 9.0}, "repetition_penalty"),
+        ("generation_config.json", {"suppress_tokens": [1]}, "suppress_tokens"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": "x.Y"}}, "auto_map"),
+        ("tokenizer_config.json", {"chat_template": "{{ 1 }}"}, "chat_template"),
+        ("special_tokens_map.json", {"auto_map": 1}, "auto_map"),
+        ("tokenizer.json", {"truncation": {"max_length": 1}}, "truncation"),
+    ],
+)  # fmt: skip
+def test_b7_what_is_not_known_is_dropped_and_named(
+    model: Path, tmp_path: Path, file: str, extra: dict[str, Any], dropped: str
+) -> None:
+    had = json.loads((model / file).read_text()) if (model / file).exists() else {}
+    write_json(model / file, {**had, **extra})
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    checked = check_directory(model, rewritten=ours)
+    assert f"{file}: {dropped}" in checked.dropped
+    written = (ours / file).read_text()
+    assert dropped.rpartition(".")[2] not in written or json.loads(written)[dropped] is None
+    described = {each.name: each.sha256 for each in checked.rewritten}
+    assert described[file] == hashlib.sha256(written.encode()).hexdigest()
+
+
+def test_b7_rewriting_twice_changes_nothing(sharded: Path) -> None:
+    write_json(sharded / "config.json", {**CONFIG, "auto_map": {}, "eos_token_id": [1, 2]})
+    write_json(sharded / "generation_config.json", {"eos_token_id": 1, "temperature": 0.1})
+    (sharded / "chat_template.jinja").write_text("{{ 1/0 }}")
+    (sharded / "adapter_config.json").write_text("{}")
+    (sharded / "model.sig").write_text("{}")
+    assert "config.json: auto_map" in rewrite_directory(sharded, clear=True).dropped
+    assert not (sharded / "chat_template.jinja").exists()
+    assert not (sharded / "adapter_config.json").exists()
+    once = {path.name: path.read_bytes() for path in sharded.iterdir()}
+    assert "model.sig" in once
+    assert rewrite_directory(sharded, clear=True).dropped == ()
+    assert {path.name: path.read_bytes() for path in sharded.iterdir()} == once
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"rope_scaling": {"type": "evil"}}, "rope_scaling.type must be one of"),
+        ({"rope_parameters": {"rope_theta": {}}}, "rope_parameters.rope_theta"),
+        ({"rope_parameters": "x"}, "rope_parameters must be an object"),
+        ({"hidden_act": "os.system"}, "hidden_act must be one of"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be true or false"),
+        ({"eos_token_id": [{}]}, "eos_token_id"),
+        ({"is_encoder_decoder": True}, "contradicts model_type llama"),
     ],
 )
-def test_words_that_load_code(model: Path, extra: dict[str, Any]) -> None:
+def test_b7_values_of_another_kind_are_refused_by_name(model: Path, extra: dict[str, Any], said: str) -> None:
     write_json(model / "config.json", {**CONFIG, **extra})
     error = refusal(model)
-    assert (error.code, error.file) == ("remote_code", "config.json")
+    assert (error.code, error.file) == ("invalid_config", "config.json")
+    assert said in error.message
 
 
 @pytest.mark.parametrize(
@@ -238,14 +295,14 @@ def test_words_that_load_code(model: Path, extra: dict[str, Any]) -> None:
         ({"embed": 1}, "is not a name"),
     ],
 )  # fmt: skip
-def test_index_and_shards_must_agree(sharded: Path, weight_map: Any, said: str) -> None:
+def test_b11_index_and_shards_must_agree(sharded: Path, weight_map: Any, said: str) -> None:
     write_json(sharded / "model.safetensors.index.json", {"weight_map": weight_map})
     error = refusal(sharded)
     assert error.code == "shards_mismatch"
     assert said in str(error)
 
 
-def test_a_missing_or_extra_shard(sharded: Path) -> None:
+def test_b11_a_missing_or_extra_shard(sharded: Path) -> None:
     shard = (sharded / "b.safetensors").read_bytes()
     (sharded / "c.safetensors").write_bytes(shard)
     assert "c.safetensors: is not named" in str(refusal(sharded))
@@ -254,7 +311,7 @@ def test_a_missing_or_extra_shard(sharded: Path) -> None:
     assert "b.safetensors, which is not there" in str(refusal(sharded))
 
 
-def test_a_shard_with_a_tensor_too_many(sharded: Path) -> None:
+def test_b11_a_shard_with_a_tensor_too_many(sharded: Path) -> None:
     (sharded / "b.safetensors").write_bytes(save({"inner": INNER, "more": INNER}))
     assert "holds the tensor more" in str(refusal(sharded))
 
@@ -288,7 +345,7 @@ def test_a_shard_with_a_tensor_too_many(sharded: Path) -> None:
         ({"architectures": [1]}, "architectures"),
     ],
 )
-def test_absurd_configs(change: dict[str, Any], said: str) -> None:
+def test_b8_absurd_configs(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ModelRefused) as caught:
         check_config({**CONFIG, **change})
     assert (caught.value.code, caught.value.file) == ("invalid_config", "config.json")
@@ -301,9 +358,7 @@ def test_absurd_configs(change: dict[str, Any], said: str) -> None:
         ({}, "decoder"),
         ({"architectures": None}, "decoder"),
         ({"architectures": [], "model_type": "gpt2"}, "decoder"),
-        ({"architectures": ["NewForCausalLM"], "model_type": "new"}, "decoder"),
         ({"architectures": ["T5ForConditionalGeneration"], "model_type": "t5"}, "encoder-decoder"),
-        ({"architectures": ["NewModel"], "model_type": "new", "is_encoder_decoder": True}, "encoder-decoder"),
         ({"architectures": ["RobertaForMaskedLM"], "model_type": "roberta"}, "encoder"),
         ({"architectures": ["BertLMHeadModel"], "model_type": "bert"}, "encoder"),
     ],
@@ -313,7 +368,13 @@ def test_architectures(change: dict[str, Any], architecture: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"model_type": "vit", "architectures": ["ViTModel"]}, {"vision_config": {}}]
+    "change",
+    [
+        {"model_type": "vit", "architectures": ["ViTModel"]},
+        {"vision_config": {}},
+        {"model_type": "new", "architectures": ["NewForCausalLM"]},
+        {"architectures": ["LlamaForSequenceClassification"]},
+    ],
 )
 def test_what_is_no_language_model(change: dict[str, Any]) -> None:
     with pytest.raises(ModelRefused) as caught:

@@ -113,7 +113,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_refused_fast_and_small(name: str) -> None:
+def test_b3_bad_files_are_refused_fast_and_small(name: str) -> None:
     data, said = BAD[name]
     assert said in str(refusal(data))
     stream = io.BytesIO(data)
@@ -134,7 +134,7 @@ def test_bad_files_are_refused_fast_and_small(name: str) -> None:
     assert peak < 32 << 20
 
 
-def test_a_header_of_94_mb_is_refused_after_eight_bytes() -> None:
+def test_b4_a_header_of_94_mb_is_refused_after_eight_bytes() -> None:
     class Counting(io.RawIOBase):
         asked = 0
 
@@ -164,7 +164,7 @@ def test_a_stream_shorter_than_its_size(tmp_path: Path) -> None:
         read_header(io.BytesIO(data[:20]), len(data))
 
 
-def test_a_renamed_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_b6_a_renamed_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
 
     class Evil:
@@ -210,7 +210,7 @@ _PIECES = st.sampled_from(
 
 @settings(max_examples=150)
 @given(_ARRAYS, st.data())
-def test_never_more_lenient_than_the_library(
+def test_b5_never_more_lenient_than_the_library(
     arrays: dict[str, np.ndarray[Any, Any]], data: st.DataObject
 ) -> None:
     whole = bytearray(save(arrays, metadata={"format": "pt"}))
@@ -228,7 +228,7 @@ def test_never_more_lenient_than_the_library(
 
 
 @pytest.mark.parametrize("name", [name for name in BAD if len(BAD[name][0]) < 10_000])
-def test_goldens_agree_with_the_library_or_are_stricter(name: str) -> None:
+def test_b5_goldens_agree_with_the_library_or_are_stricter(name: str) -> None:
     data, _ = BAD[name]
     stricter = {"duplicate member", "extra member", "many dimensions", "white space first", "empty name", "long name", "name with a control character", "duplicate tensor"}  # fmt: skip
     assert name in stricter or not _library_accepts(data)

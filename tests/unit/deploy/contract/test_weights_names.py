@@ -52,14 +52,14 @@ def test_allowed(name: str) -> None:
         ("a" * 300 + ".safetensors", "characters"),
     ],
 )
-def test_refused_with_the_reason(name: str, said: str) -> None:
+def test_b1_refused_with_the_reason(name: str, said: str) -> None:
     with pytest.raises(ModelRefused) as caught:
         check_name(name)
     assert caught.value.code == "file_not_allowed"
     assert said in str(caught.value)
 
 
-def test_names_that_differ_by_case_only() -> None:
+def test_b2_names_that_differ_by_case_only() -> None:
     with pytest.raises(ModelRefused, match="case only"):
         check_names(["a.safetensors", "A.safetensors"])
 

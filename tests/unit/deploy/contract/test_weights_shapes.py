@@ -38,7 +38,7 @@ def tensor(name: str, *shape: int) -> Tensor:
 
 
 def check(config: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
-    check_shapes(config, [tensor(name, *shape)], file="model.safetensors")
+    check_shapes(config, {"model.safetensors": [tensor(name, *shape)]})
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,9 @@ def check(config: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
         (T5, BLOCK + "2.DenseReluDense.wo.weight", (8, 12)),
     ],
 )
-def test_a_shape_is_the_configs_or_refused(config: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
+def test_b9_a_shape_is_the_configs_or_refused(
+    config: dict[str, Any], name: str, shape: tuple[int, ...]
+) -> None:
     check(config, name, shape)
     others = [(*shape[:axis], shape[axis] + 1, *shape[axis + 1 :]) for axis in range(len(shape))]
     for other in [*others, (*shape, 1)]:
@@ -105,17 +107,17 @@ def test_what_the_library_writes_is_accepted(request: pytest.FixtureRequest, kin
     directory: Path = request.getfixturevalue(kind)
     config = json.loads((directory / "config.json").read_text())
     tensors = read_file_header(directory / "model.safetensors")
-    check_shapes(config, tensors, file="model.safetensors")
+    check_shapes(config, {"model.safetensors": tensors})
     changed = [
         key for key in ("vocab_size", "intermediate_size", "num_attention_heads", "d_ff") if key in config
     ]
     for key in changed:
         with pytest.raises(ModelRefused):
-            check_shapes({**config, key: config[key] + 1}, tensors, file="model.safetensors")
+            check_shapes({**config, key: config[key] + 1}, {"model.safetensors": tensors})
     assert len(changed) >= 2
 
 
-def test_a_directory_is_refused_by_its_tensor(tiny_decoder_dir: Path, tmp_path: Path) -> None:
+def test_b9_a_directory_is_refused_by_its_tensor(tiny_decoder_dir: Path, tmp_path: Path) -> None:
     for path in tiny_decoder_dir.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert check_directory(tmp_path).architecture == "decoder"

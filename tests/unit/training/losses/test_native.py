@@ -258,7 +258,7 @@ def threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("count", [1, 15, 16, 31, 33, 47, 100])
-def test_threads_change_nothing(count: int) -> None:
+def test_i4_threads_change_nothing(count: int) -> None:
     torch.set_num_threads(1)
     alone, gradient = run(count)
     for threads in (2, 3, 8):

@@ -72,7 +72,7 @@ def gradients(
     ids=str,
 )
 @pytest.mark.parametrize("chunk_rows", [2, None])
-def test_gradient_is_the_numerical_one(
+def test_i3_gradient_is_the_numerical_one(
     name: str, biased: bool, options: dict[str, Any], chunk_rows: int | None
 ) -> None:
     states, head, bias, targets = tensors(rows=5, hidden=3, classes=4, dtype=torch.float64)
@@ -133,7 +133,7 @@ def test_gradient_is_the_numerical_one_with_tied_embeddings(reduction: str) -> N
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("softcap", [None, 5.0])
-def test_fused_equals_unfused(
+def test_i3_fused_equals_unfused(
     backend: str, mode: str, alpha: float, reduction: str, biased: bool, softcap: float | None
 ) -> None:
     states, head, bias, targets = tensors(rows=50, hidden=16, classes=300)
@@ -308,7 +308,7 @@ def test_under_autocast_the_products_are_in_its_precision(dtype: torch.dtype) ->
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("rows", [0, 4])
-def test_no_supervised_row_is_a_zero_loss_with_a_zero_gradient(
+def test_i3_no_supervised_row_is_a_zero_loss_with_a_zero_gradient(
     backend: str, reduction: str, rows: int
 ) -> None:
     leaves = [torch.randn(rows, 3), torch.randn(9, 3), torch.randn(9)]

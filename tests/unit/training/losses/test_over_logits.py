@@ -67,7 +67,7 @@ def test_gradient_is_the_numerical_one(name: str, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("name", ["dece", "plain"])
-def test_gradient_is_the_numerical_one_where_every_row_counts(name: str) -> None:
+def test_i3_gradient_is_the_numerical_one_where_every_row_counts(name: str) -> None:
     targets = torch.tensor([0, 1, 2, 3, 4])
     assert torch.autograd.gradcheck(lambda z: over_logits(z, targets, ROWS[name]), (wide_logits(),))
 

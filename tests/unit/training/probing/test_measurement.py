@@ -75,7 +75,7 @@ def test_an_engine_that_answered_nothing_is_an_error() -> None:
         measure(Failing(0))
 
 
-def test_when_the_time_is_up_there_is_a_report_with_or_without_answers(
+def test_i8_when_the_time_is_up_there_is_a_report_with_or_without_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured = measure(Failing(1000, delay_s=0.3), time_limit_s=1)
