@@ -10,11 +10,22 @@ from typing import Final
 MAX_NUM_SEQS: Final = 32
 """Requests computed together; one endpoint serves one project, and more costs start-up time on a CPU."""
 FORBIDDEN: Final = (
+    # Routes and loaders that no client of ours may reach.
     "VLLM_SERVER_DEV_MODE",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
     "VLLM_ALLOW_INSECURE_SERIALIZATION",
+    "VLLM_LORA_RESOLVER_CACHE_DIR",
+    "VLLM_LORA_RESOLVER_HF_REPO_LIST",
+    "VLLM_USE_MODELSCOPE",
+    # Prompts and answers in logs and files.
+    "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+    "VLLM_DEBUG_DUMP_PATH",
+    "VLLM_TRACE_FUNCTION",
+    "VLLM_TORCH_PROFILER_DIR",
+    # Nobody would present it: who may connect at all is decided by loopback and by NetworkPolicies.
+    "VLLM_API_KEY",
 )
-"""Each opens routes or loaders that no client of ours may reach."""
+"""Variables that never reach a server, wherever they come from."""
 
 
 def runs_on_cpu() -> bool:

@@ -16,12 +16,16 @@ from typing import Final
 from deploy.contract.document import DocumentError
 from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
+from deploy.contract.weights import ModelRefused
+from deploy.contract.weights import rewrite_directory
 from deploy.endpoint import probe
+from deploy.endpoint.evidence import expect_evidence
 from deploy.endpoint.order import ServeOrder
 from deploy.endpoint.weights import InvalidModelError
 from deploy.endpoint.weights import UnservableModelError
 from deploy.endpoint.weights import check_servable
 from deploy.endpoint.weights import fetch_weights
+from deploy.evidence.error import NotVerified
 from deploy.store.opening import InvalidUri
 from deploy.store.opening import locate
 from deploy.store.opening import open_store
@@ -31,7 +35,14 @@ from deploy.store.protocol import StoreError
 
 WEIGHTS: Final = "weights"
 PROBE: Final = "probe.py"
-REFUSALS: Final = (DocumentError, InvalidModelError, UnservableModelError, StoreError, OSError)
+REFUSALS: Final = (
+    DocumentError,
+    InvalidModelError,
+    UnservableModelError,
+    NotVerified,
+    StoreError,
+    OSError,
+)
 """What :func:`prepare` may raise."""
 _EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (DocumentError, ExitCode.INVALID_SPEC),
@@ -39,6 +50,7 @@ _EXIT_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (ObjectCorrupt, ExitCode.INPUT_CHANGED),
     (ObjectMissing, ExitCode.INPUT_CHANGED),
     (InvalidModelError, ExitCode.INVALID_MODEL),
+    (NotVerified, ExitCode.NOT_VERIFIED),
     (UnservableModelError, ExitCode.UNSUPPORTED),
     (StoreError, ExitCode.STORE_UNAVAILABLE),
 )
@@ -75,10 +87,25 @@ def read_order(uri: str, sha256: str) -> ServeOrder:
 
 def prepare(order: ServeOrder, directory: Path) -> None:
     """Make ``directory`` hold exactly the model of an order, verified. Raises one of REFUSALS."""
+    store = open_store(order.weights_uri)
+    if order.trust is not None:
+        verdict = expect_evidence(store, order.files, order.trust)
+        say(f"the evidence holds, the verdict of its probes is {verdict}")
     say(f"fetching {len(order.files)} files from {order.weights_uri}")
-    fetch_weights(open_store(order.weights_uri), order.files, directory)
+    fetch_weights(store, order.files, directory)
     say("every file has the recorded size and SHA-256")
     check_servable(directory)
+    _rewrite(directory)
+
+
+def _rewrite(directory: Path) -> None:
+    """Whatever the files said, the server reads what is known of them; a signature was verified before."""
+    try:
+        dropped = rewrite_directory(directory, clear=True).dropped
+    except ModelRefused as error:
+        raise InvalidModelError(str(error)) from error
+    if dropped:
+        say(f"the server does not get: {', '.join(dropped)}")
 
 
 def exit_code(error: Exception) -> int:

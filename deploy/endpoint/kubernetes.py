@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -25,8 +26,10 @@ from deploy.endpoint.protocol import Serve
 from deploy.endpoint.protocol import ServePhase
 from deploy.endpoint.protocol import Server
 from deploy.endpoint.serving_manifest import ENDPOINT
+from deploy.endpoint.serving_manifest import KEYS
 from deploy.endpoint.serving_manifest import SETTINGS
 from deploy.endpoint.serving_manifest import Manifests
+from deploy.endpoint.serving_manifest import keys_hash
 from deploy.endpoint.serving_manifest import manifests
 from deploy.endpoint.serving_manifest import replicas_of
 from deploy.endpoint.serving_manifest import settings_hash
@@ -72,6 +75,7 @@ class KubernetesEndpoints:
             autoscaler's objects, and get, list and watch pods.
         settings: the operator's.
         store: where the orders are put; what the pods fetch from.
+        keys: public keys that evidence is verified with now, in PEM.
         monotonic: seconds.
     """
 
@@ -81,6 +85,7 @@ class KubernetesEndpoints:
         settings: ClusterSettings,
         store: ObjectStore,
         *,
+        keys: Iterable[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -89,6 +94,7 @@ class KubernetesEndpoints:
         self._monotonic = monotonic
         self._namespace = settings.endpoints.namespace
         self._made_by = settings_hash(settings)
+        self._keys = keys_hash(keys)
         ours = selector(settings.release, "endpoint")
         kinds = (SERVICES, POD_DISRUPTION_BUDGETS, *AUTOSCALERS[settings.endpoints.autoscaler])
         self._deployments = WatchedObjects(
@@ -232,7 +238,7 @@ class KubernetesEndpoints:
 
     def _is_current(self, name: str, deployment: Object, others: Mapping[Kind, Mapping[str, Object]]) -> bool:
         annotations = deployment["metadata"].get("annotations") or {}
-        if annotations.get(SETTINGS) != self._made_by:
+        if annotations.get(SETTINGS) != self._made_by or annotations.get(KEYS, self._keys) != self._keys:
             return False
         at_least, at_most = replicas_of(deployment) or (1, 1)
         if not at_least <= int(deployment["spec"].get("replicas") or 0) <= at_most:

@@ -155,10 +155,15 @@ class LocalEndpoints:
 
     def _look_running(self, name: str, watch: _Watch) -> Server:
         if watch.check.poll():
+            if watch.check.dead:
+                return self._give_up(name, f"it generates no more ({watch.check.reason})")
             return Server(name=name, phase=ServePhase.READY, base_url=f"http://127.0.0.1:{watch.port}")
         if time.monotonic() - watch.started_at <= self._start_timeout_s:
             return _starting(name)
-        server = self._fail(name, f"not ready after {self._start_timeout_s:g} s ({watch.check.reason})")
+        return self._give_up(name, f"not ready after {self._start_timeout_s:g} s ({watch.check.reason})")
+
+    def _give_up(self, name: str, what: str) -> Server:
+        server = self._fail(name, what)
         self._table.stop(name, grace_s=STOP_GRACE_S)
         return server
 
@@ -177,7 +182,9 @@ class LocalEndpoints:
             port=port,
             tried=tried + 1,
             started_at=time.monotonic(),
-            check=GenerationCheck(port, order.model_id),
+            check=GenerationCheck(
+                port, order.model_id, state=self._table.scratch(order.name) / "last-look.json"
+            ),
         )
 
     def _restart(self, order: ServeOrder, *, tried: int) -> None:

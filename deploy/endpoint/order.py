@@ -9,6 +9,7 @@ from pydantic import Field
 from deploy.contract.document import Document
 from deploy.contract.document import StoredFile
 from deploy.endpoint.protocol import Serve
+from deploy.evidence.policy import Trust
 
 
 class ServeOrder(Document):
@@ -20,6 +21,8 @@ class ServeOrder(Document):
     weights_uri: str
     files: Annotated[tuple[StoredFile, ...], Field(min_length=1, max_length=2000)]
     max_model_len: Annotated[int, Field(ge=1)] | None = None
+    trust: Trust | None = None
+    """Orders of older versions ask for no evidence."""
 
     @classmethod
     def of(cls, order: Serve) -> Self:
@@ -30,4 +33,5 @@ class ServeOrder(Document):
             weights_uri=order.weights_uri,
             files=order.files,
             max_model_len=order.max_model_len,
+            trust=order.trust,
         )

@@ -8,6 +8,7 @@ from typing import Protocol
 from deploy.contract.document import StoredFile
 from deploy.contract.resources import ANY_RESOURCES
 from deploy.contract.resources import Resources
+from deploy.evidence.policy import Trust
 
 
 class EndpointError(Exception):
@@ -39,6 +40,8 @@ class Serve:
     """Prefix of the weights: ``file:///...`` or ``s3://...``."""
     files: tuple[StoredFile, ...]
     """All of them are verified before the server may start."""
+    trust: Trust | None = None
+    """What the evidence beside the weights has to prove before the server may start; None asks for none."""
     max_model_len: int | None = None
     """Tokens of prompt and completion together; None takes the model's own limit."""
     resources: Resources = ANY_RESOURCES

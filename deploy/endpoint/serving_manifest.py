@@ -13,6 +13,7 @@ its hash: annotations and variables are too small for it, and nobody gets a righ
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,8 @@ REPLICAS: Final = "temper/replicas"
 """Annotation of a Deployment: ``at least-at most``, as its order said."""
 SETTINGS: Final = "temper/settings"
 """Annotation of a Deployment: the hash of the settings that it was made by."""
+KEYS: Final = "temper/keys"
+"""Annotation of a Deployment: the hash of the keys that its pods verify evidence with, where they do."""
 WAITING: Final = "vllm:num_requests_waiting"
 CALM_S: Final = 300
 """A replica that starts takes minutes: one is not given up for a quiet minute."""
@@ -111,6 +114,11 @@ def settings_hash(settings: ClusterSettings) -> str:
     return sha256_hex(json.dumps(made_by, sort_keys=True).encode())[:16]
 
 
+def keys_hash(keys: Iterable[str]) -> str:
+    """Of public keys: where they change, pods that begin later have to know the new ones."""
+    return sha256_hex("".join(sorted(keys)).encode())[:16]
+
+
 def replicas_of(deployment: Object) -> tuple[int, int] | None:
     """At least and at most, as the order said that a Deployment was made by."""
     annotations = deployment["metadata"].get("annotations") or {}
@@ -139,6 +147,8 @@ def _deployment(order: Serve, settings: ClusterSettings, template: Object) -> Ob
         REPLICAS: f"{order.replicas}-{order.max_replicas}",
         SETTINGS: settings_hash(settings),
     }
+    if order.trust is not None:
+        annotations[KEYS] = keys_hash(order.trust.keys)
     return DEPLOYMENTS.manifest(
         metadata={**_metadata(order, settings), "annotations": annotations},
         spec={

@@ -87,6 +87,11 @@ def object_uri(store: ObjectStore, key: str) -> str:
     return f"{store.uri}/{quote(key) if store.uri.startswith('file:') else key}"
 
 
+def local_directory(uri: str) -> Path:
+    """The directory that a ``file://`` URI names. Raises InvalidUri."""
+    return _local_path(uri, _split(uri)[1])
+
+
 def _local_path(uri: str, rest: str) -> Path:
     host, slash, path = rest.partition("/")
     path = slash + _unescaped(uri, path)

@@ -1,5 +1,6 @@
 """What an operator decides about S3, read from the environment: AWS's own names where there are any, else TEMPER_S3_."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ VARIABLES: Final = frozenset(
     f"TEMPER_S3_{name}"
     for name in (
         "ADDRESSING",
+        "ALLOW_HTTP",
         "PART_BYTES",
         "CONCURRENCY",
         "CONNECT_TIMEOUT_S",
@@ -57,6 +59,8 @@ class S3Settings:
 
     endpoint_url: str | None = None
     """None is AWS."""
+    allow_http: bool = False
+    """The operator says that plain HTTP to another machine is meant; a service refuses to start otherwise."""
     region: str = "us-east-1"
     addressing: str = "auto"
     """``https://bucket.host/key`` (virtual) or ``https://host/bucket/key`` (path). ``auto``: virtual at AWS, else path."""
@@ -97,6 +101,7 @@ class S3Settings:
         sse = read.choice("TEMPER_S3_SSE", ENCRYPTION)
         return cls(
             endpoint_url=read.endpoint(),
+            allow_http=read.flag("TEMPER_S3_ALLOW_HTTP") or False,
             region=read.first("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
             addressing=read.choice("TEMPER_S3_ADDRESSING", ADDRESSING) or "auto",
             ca_bundle=read.file("AWS_CA_BUNDLE"),
@@ -128,7 +133,10 @@ class S3Settings:
         if self.endpoint_url is None or not self.endpoint_url.startswith("http://"):
             return False
         host = urlsplit(self.endpoint_url).hostname or ""
-        return host not in {"localhost", "::1"} and not host.startswith("127.")
+        try:
+            return not ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name; 127.0.0.1.example.org is one as well
+            return host != "localhost"
 
     def write_options(self, key: str) -> dict[str, Any]:
         """What a PutObject or a CreateMultipartUpload of a key (from the bucket's root) says beside the bytes."""

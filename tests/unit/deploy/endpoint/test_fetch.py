@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evidence_models import KEY
+from evidence_models import evident
+from least_model import least_model
 from s3_server import S3Server
 
 from deploy.contract import layout
@@ -16,13 +19,19 @@ from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
 from deploy.contract.exit_codes import ExitCode
 from deploy.endpoint import probe
+from deploy.endpoint.fetch import exit_code
+from deploy.endpoint.fetch import prepare
 from deploy.endpoint.order import ServeOrder
 from deploy.endpoint.protocol import Serve
+from deploy.evidence.error import NotVerified
+from deploy.evidence.keys import SigningKey
+from deploy.evidence.policy import Trust
 from deploy.store.opening import object_uri
 from deploy.store.opening import open_store
+from deploy.store.protocol import ObjectCorrupt
 from deploy.store.protocol import ObjectStore
 
-DECODER = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}).encode()
+DECODER = least_model()["config.json"]
 T5 = json.dumps({"model_type": "t5", "is_encoder_decoder": True}).encode()
 WEIGHTS = b"w" * 100_000
 
@@ -37,7 +46,7 @@ class Bench:
 
     def put(self, config: bytes = DECODER) -> None:
         files = []
-        for name, data in {"config.json": config, "model.safetensors": WEIGHTS}.items():
+        for name, data in {**least_model(), "config.json": config, "model.safetensors": WEIGHTS}.items():
             self.store.put(f"models/m/{name}", data)
             files.append(StoredFile(name=name, size_bytes=len(data), sha256=sha256_hex(data)))
         order = Serve(
@@ -75,8 +84,11 @@ def test_verified_weights_and_the_probe_beside_them(bench: Bench) -> None:
         done = bench.fetch()
         assert done.returncode == ExitCode.OK, done.stderr
     assert {path.name for path in (bench.volume / "weights").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
     }
     assert (bench.volume / "weights/model.safetensors").read_bytes() == WEIGHTS
     assert (bench.volume / "probe.py").read_bytes() == Path(probe.__file__).read_bytes()
@@ -135,3 +147,46 @@ def test_an_uri_that_is_none(tmp_path: Path, uri: str, capsys: pytest.CaptureFix
     code = fetch.main(["--order", uri, "--sha256", "0" * 64, "--directory", str(tmp_path)])
     assert code == ExitCode.INVALID_SPEC
     assert capsys.readouterr().err.startswith("refused: ")
+
+
+def test_j9_a_hardened_model_is_served_only_with_evidence_that_holds(tmp_path: Path) -> None:
+    least = {name: data for name, data in least_model().items() if name != "README.md"}
+    model = evident(files={**least, "model.safetensors": WEIGHTS})
+    directory = model.write(tmp_path / "model")
+    files = tuple(
+        StoredFile(name=name, size_bytes=len(data), sha256=sha256_hex(data))
+        for name, data in model.files.items()
+    )
+    trust = Trust(verdicts=("pass",), keys=(KEY.public.pem,))
+    order = ServeOrder(name="ep-a1", model_id="m", weights_uri=directory.as_uri(), files=files, trust=trust)
+    prepare(order, tmp_path / "weights")
+    served = {path.name for path in (tmp_path / "weights").iterdir()}
+    assert served == {*model.files, "tokenizer_config.json"}
+    foreign = Trust(verdicts=("pass",), keys=(SigningKey.generate().public.pem,))
+    for changes, said in (
+        ({"trust": foreign}, "not signed by the key"),
+        ({"trust": Trust(verdicts=("fail",), keys=trust.keys)}, "the verdict is pass; accepted: fail"),
+        ({"files": files[:1]}, "is missing"),
+    ):
+        with pytest.raises(NotVerified, match=said) as refused:
+            prepare(order.model_copy(update=changes), tmp_path / "weights")
+        assert exit_code(refused.value) == ExitCode.NOT_VERIFIED
+    (directory / "model.sig").unlink()
+    with pytest.raises(NotVerified, match=r"model\.sig missing"):
+        prepare(order, tmp_path / "weights")
+
+
+def test_j9_weights_swapped_in_the_store_are_refused_whatever_evidence_lies_there(tmp_path: Path) -> None:
+    """The swapped weights bring evidence that fits them, even signed by us, of another model: the order does not."""
+    model = evident()
+    directory = model.write(tmp_path / "model")
+    files = tuple(
+        StoredFile(name=name, size_bytes=len(data), sha256=sha256_hex(data))
+        for name, data in model.files.items()
+    )
+    trust = Trust(verdicts=("pass",), keys=(KEY.public.pem,))
+    order = ServeOrder(name="ep-a1", model_id="m", weights_uri=directory.as_uri(), files=files, trust=trust)
+    (directory / "model.safetensors").write_bytes(bytes(200))
+    with pytest.raises(ObjectCorrupt):
+        prepare(order, tmp_path / "weights")
+    assert not (tmp_path / "weights" / "model.safetensors").exists()

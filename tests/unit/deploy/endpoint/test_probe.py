@@ -133,7 +133,7 @@ def test_an_idle_server_is_asked_rarely(server: Server, state: str, monkeypatch:
     assert server.asked == 2
 
 
-def test_a_port_that_is_open_over_a_dead_engine_fails(
+def test_j10_a_port_that_is_open_over_a_dead_engine_fails(
     server: Server, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert working(server, state) is None

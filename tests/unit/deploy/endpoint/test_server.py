@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from least_model import least_model
 
 from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
@@ -12,7 +13,7 @@ from deploy.endpoint import server
 from deploy.endpoint.order import ServeOrder
 from deploy.endpoint.protocol import Serve
 
-DECODER = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+DECODER = least_model()["config.json"]
 
 
 class Executed(Exception):  # noqa: N818 - what exec would have done
@@ -30,17 +31,21 @@ def no_exec(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_order(tmp_path: Path, config: bytes, **changes: object) -> list[str]:
     """A stored model and its order; returns the server's arguments."""
     (tmp_path / "store").mkdir(exist_ok=True)
-    (tmp_path / "store/config.json").write_bytes(config)
+    for name, data in {**least_model(), "config.json": config}.items():
+        (tmp_path / "store" / name).write_bytes(data)
     order = Serve(
         name="ep-1",
         model_id="ft:m",
         weights_uri=str(changes.get("uri", (tmp_path / "store").as_uri())),
-        files=(
+        files=tuple(
             StoredFile(
-                name="config.json",
-                size_bytes=len(config),
-                sha256=str(changes.get("sha256", sha256_hex(config))),
-            ),
+                name=name,
+                size_bytes=len(data),
+                sha256=str(changes.get("sha256", sha256_hex(data)))
+                if name == "config.json"
+                else sha256_hex(data),
+            )
+            for name, data in {**least_model(), "config.json": config}.items()
         ),
         max_model_len=512,
     )
@@ -55,7 +60,7 @@ def test_becomes_vllm_on_verified_weights(tmp_path: Path, monkeypatch: pytest.Mo
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(Executed) as executed:
-        server.main([*write_order(tmp_path, json.dumps(DECODER).encode()), "--port", str(port)])
+        server.main([*write_order(tmp_path, DECODER), "--port", str(port)])
     program, argv, environment = executed.value.args
     assert program == tmp_path / "vllm"
     assert argv[1:3] == ["serve", str(tmp_path / "weights")]
@@ -102,7 +107,7 @@ def test_a_taken_port_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixt
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        arguments = [*write_order(tmp_path, json.dumps(DECODER).encode()), "--port", port]
+        arguments = [*write_order(tmp_path, DECODER), "--port", port]
         assert server.main(arguments) == server.PORT_TAKEN
     assert port in capsys.readouterr().err
 
@@ -111,6 +116,6 @@ def test_no_vllm_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(server.sys, "executable", str(tmp_path / "python"))
-    arguments = [*write_order(tmp_path, json.dumps(DECODER).encode()), "--port", "0"]
+    arguments = [*write_order(tmp_path, DECODER), "--port", "0"]
     assert server.main(arguments) == ExitCode.PLATFORM
     assert "serve-cpu" in capsys.readouterr().err

@@ -13,9 +13,12 @@ from deploy.contract.resources import Resources
 from deploy.endpoint.kubernetes import change_of
 from deploy.endpoint.protocol import EndpointRefused
 from deploy.endpoint.protocol import Serve
+from deploy.endpoint.serving_manifest import KEYS
 from deploy.endpoint.serving_manifest import Manifests
+from deploy.endpoint.serving_manifest import keys_hash
 from deploy.endpoint.serving_manifest import manifests
 from deploy.endpoint.serving_manifest import settings_hash
+from deploy.evidence.policy import Trust
 from deploy.kubernetes.kinds import DEPLOYMENTS
 from deploy.kubernetes.settings import ClusterSettings
 from deploy.kubernetes.settings import ClusterSettingsError
@@ -102,7 +105,7 @@ def test_every_object_is_valid(which: str) -> None:
 
 
 @pytest.mark.parametrize("which", ORDERS)
-def test_the_pod_is_restricted(which: str) -> None:
+def test_e17_the_pod_is_restricted(which: str) -> None:
     spec = pod(made(*ORDERS[which]))
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] != 0
@@ -321,3 +324,11 @@ def test_keda_without_prometheus_is_refused_by_its_key(tmp_path: Any) -> None:
     path.write_text(json.dumps(given))
     with pytest.raises(ClusterSettingsError, match=r"endpoints.*prometheus_url"):
         read_cluster_settings(path)
+
+
+def test_a_hardened_models_deployment_knows_by_which_keys_it_verifies() -> None:
+    """Where the keys change, what is served is brought up to date: pods that begin later verify as well."""
+    assert KEYS not in made().deployment["metadata"]["annotations"]
+    trust = Trust(verdicts=("pass",), keys=("one", "two"))
+    annotations = made(order(trust=trust)).deployment["metadata"]["annotations"]
+    assert annotations[KEYS] == keys_hash(("two", "one")) != keys_hash(("one",))

@@ -103,7 +103,7 @@ def test_bookmarks_keep_the_picture_young_and_the_past_short(
     eventually(lambda: set(pods.snapshot()) == {"a"})
 
 
-def test_gone_lists_again(fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]) -> None:
+def test_e13_gone_lists_again(fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]) -> None:
     fake_cluster.create(KEY, pod("a"))
     fake_cluster.create(KEY, pod("b"))
     pods = watch()
@@ -182,7 +182,7 @@ def test_a_server_that_fails_is_asked_ever_more_rarely(
     assert 1 <= lists(fake_cluster) <= 5
 
 
-def test_a_server_that_says_gone_for_ever_is_not_flooded(
+def test_e13_a_server_that_says_gone_for_ever_is_not_flooded(
     fake_cluster: FakeCluster, watch: Callable[..., WatchedObjects]
 ) -> None:
     fake_cluster.fail("WATCH", "pods", status=410, times=10_000)

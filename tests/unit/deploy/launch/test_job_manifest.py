@@ -101,7 +101,7 @@ def test_kubernetes_takes_it(settings: ClusterSettings, wanted: Launch) -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("wanted", ORDERS.values(), ids=ORDERS)
-def test_the_pod_is_restricted_and_holds_no_secret(settings: ClusterSettings, wanted: Launch) -> None:
+def test_e17_the_pod_is_restricted_and_holds_no_secret(settings: ClusterSettings, wanted: Launch) -> None:
     job = job_manifest(wanted, settings)
     pod, container = pod_of(job), container_of(job)
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -171,7 +171,7 @@ def test_the_certificate_authority_of_the_broker_is_mounted() -> None:
     assert "TEMPER_BROKER_CA_FILE" not in environment_of(job_manifest(order(), SETTINGS["plain"]))
 
 
-def test_each_failure_has_one_who_retries_it() -> None:
+def test_e4_each_failure_has_one_who_retries_it() -> None:
     spec = job_manifest(order(), cluster_settings())["spec"]
     assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
     users, disruption, rest = spec["podFailurePolicy"]["rules"]
@@ -346,7 +346,7 @@ HOSTILE = st.text(
 
 
 @given(name=HOSTILE, uri=HOSTILE, sha256=HOSTILE, queue=st.none() | HOSTILE)
-def test_only_validated_ids_reach_a_manifest(name: str, uri: str, sha256: str, queue: str | None) -> None:
+def test_e18_only_validated_ids_reach_a_manifest(name: str, uri: str, sha256: str, queue: str | None) -> None:
     """E18. Whatever is handed in: a refusal, or a manifest of harmless characters."""
     settings = cluster_settings(queue="training")
     for wanted in (

@@ -134,7 +134,7 @@ def test_a_pod_that_waits_says_why(found: Object, reason: str, cause: RunCause |
 
 
 @pytest.mark.parametrize("cause", [RunCause.UNSCHEDULABLE, RunCause.IMAGE_PULL_FAILED])
-def test_waiting_too_long_is_the_end(cause: RunCause) -> None:
+def test_e7_waiting_too_long_is_the_end(cause: RunCause) -> None:
     found = {
         RunCause.UNSCHEDULABLE: pod(
             conditions=(condition("PodScheduled", "False", "Unschedulable", OVERCOMMITTED),)
@@ -209,7 +209,7 @@ def test_a_pod_started_twice_is_one_run() -> None:
     assert said(seen) == (RunPhase.EXITED, 0, None, None)
 
 
-def test_a_drained_pod_is_replaced() -> None:
+def test_e4_a_drained_pod_is_replaced() -> None:
     gone = ended(51, conditions=(DRAINED,))
     seen = run(job(), gone)
     assert (seen.phase, seen.reason) == (
@@ -276,7 +276,7 @@ def test_a_drained_pod_is_replaced() -> None:
     ],
     ids=["user", "platform", "signal", "oom", "evicted", "admission", "shutdown", "unknown", "start"],
 )
-def test_how_it_ended(found: Object, expected: tuple[Any, ...]) -> None:
+def test_e7_how_it_ended(found: Object, expected: tuple[Any, ...]) -> None:
     assert said(run(job(FAILED), found)) == expected
 
 

@@ -152,7 +152,7 @@ def test_a_key_cannot_be_file_and_directory(store: DirStore) -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "replace", "link", "mkdir"])
-def test_a_disk_that_fails_leaves_nothing(
+def test_f8_a_disk_that_fails_leaves_nothing(
     store: DirStore,
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -192,7 +192,7 @@ except StoreFull as error:
 """
 
 
-def test_a_write_that_really_runs_out_of_room(store: DirStore, root: Path) -> None:
+def test_f8_a_write_that_really_runs_out_of_room(store: DirStore, root: Path) -> None:
     command = [sys.executable, "-c", _LIMITED, str(root)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert answer.stdout == "full: k: File too large\n"

@@ -207,6 +207,7 @@ def test_checksums_are_aws_business_unless_asked_for() -> None:
         ("http://[::1]:9000", False),
         ("http://localhost", False),
         ("http://s3.example", True),
+        ("http://127.0.0.1.example.org", True),
         ("http://10.0.0.1:9000", True),
     ],
 )
