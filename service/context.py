@@ -15,12 +15,14 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 
 from deploy.store.protocol import ObjectStore
+from service.audit.entry import write_with_change
 from service.clock import Clock
 from service.clock import SystemClock
 from service.database import Database
 from service.heartbeat import Heartbeats
 from service.leftovers import Leftovers
 from service.metrics import Metrics
+from service.projects.lookup import KnownKeys
 from service.settings import Settings
 
 MAX_TRANSFERS: Final = 16
@@ -42,6 +44,8 @@ class Context:
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-check")
     )
     """Checks base models, one after the other: a check may read many gigabytes."""
+    known_keys: KnownKeys = field(default_factory=KnownKeys)
+    """Who held which API key a moment ago."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the process is about to end; whatever takes long looks at it."""
 
@@ -64,9 +68,10 @@ def _reading(context: ContextDep) -> Iterator[Session]:
         yield session
 
 
-def _writing(context: ContextDep) -> Iterator[Session]:
+def _writing(request: Request, context: ContextDep) -> Iterator[Session]:
     with context.database.writing() as session:
         yield session
+        write_with_change(session, request.scope)
 
 
 # Scope "function": the transaction ends before the first byte of the answer is sent, so no client

@@ -10,6 +10,7 @@ from deploy.endpoint.local import LocalEndpoints
 from deploy.kubernetes.settings import ClusterSettings
 from deploy.launch.local import LocalLauncher
 from service.context import Context
+from service.evidence.keyring import open_keyring
 from service.leading import leading
 from service.reconcile.loop import Reconciler
 
@@ -71,5 +72,5 @@ def _of_cluster(context: Context, cluster: ClusterSettings) -> Reconciler:
     from deploy.launch.kubernetes import KubernetesLauncher
 
     client = connect(kubeconfig=os.environ.get("KUBECONFIG"))
-    endpoints = KubernetesEndpoints(client, cluster, context.store)
+    endpoints = KubernetesEndpoints(client, cluster, context.store, keys=open_keyring(context.settings).pems)
     return Reconciler(context, KubernetesLauncher(client, cluster), endpoints)

@@ -19,6 +19,10 @@ class Reader:
 
     env: Mapping[str, str]
 
+    def is_set(self, name: str) -> bool:
+        """Whether there is such a variable."""
+        return self.env.get(PREFIX + name) is not None
+
     def text(self, name: str, default: str) -> str:
         """A variable as it is."""
         return self.env.get(PREFIX + name, default)

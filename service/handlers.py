@@ -42,6 +42,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def _respond(request: Request, error: ServiceError) -> Response:
+    request.state.error_code = error.code  # for the audit log
     return problem_response(error, instance=f"urn:temper:request:{request.state.request_id}")
 
 

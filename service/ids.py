@@ -10,7 +10,23 @@ from typing import Final
 from typing import Literal
 
 Prefix = Literal[
-    "file", "upload", "part", "base", "ftjob", "scan", "ftevent", "ftckpt", "ep", "req", "incident", "note"
+    "file",
+    "upload",
+    "part",
+    "base",
+    "ftjob",
+    "scan",
+    "ftevent",
+    "ftckpt",
+    "ep",
+    "req",
+    "incident",
+    "note",
+    "proj",
+    "audit",
+    "webhook",
+    "delivery",
+    "event",
 ]
 
 RANDOM_BYTES: Final = 10

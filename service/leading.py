@@ -13,6 +13,7 @@ from service.leadership import Leader
 from service.reconcile.loop import HEARTBEAT
 from service.reconcile.loop import Reconciler
 from service.tidy import Housekeeping
+from service.webhooks.deliverer import Deliverer
 
 HANGS_S: Final = 300.0
 """Seconds without a tick after which another process is to lead."""
@@ -45,6 +46,7 @@ def leading(context: Context, build: Callable[[Context], Reconciler]) -> Iterato
     finally:
         stop.set()
         thread.join()
+        work.close()
         reconciler.close()
 
 
@@ -64,15 +66,24 @@ class _Work:
     def __init__(self, context: Context, reconciler: Reconciler) -> None:
         self._context = context
         self._reconciler = reconciler
+        self._deliverer = Deliverer(context)
+
+    def close(self) -> None:
+        self._deliverer.close()
 
     def __call__(self, lost: threading.Event) -> None:
         housekeeping = Housekeeping(self._context)
-        beside = threading.Thread(target=housekeeping.run, args=(lost,), name="housekeeping", daemon=True)
-        beside.start()
+        beside = [
+            threading.Thread(target=run, args=(lost,), name=name, daemon=True)
+            for name, run in (("housekeeping", housekeeping.run), ("webhooks", self._deliverer.run))
+        ]
+        for thread in beside:
+            thread.start()
         try:
             self._reconciler.run(lost)
         finally:
             lost.set()
-            beside.join()
+            for thread in beside:
+                thread.join()
             # A process that waits for its turn is as healthy without ticks.
             self._context.heartbeats.forget(HEARTBEAT)

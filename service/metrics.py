@@ -49,6 +49,11 @@ class Metrics:
             registry=self.registry,
             buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
         )
+        self.audit_lost = Counter(
+            "temper_audit_lost_total",
+            "Entries of the audit log that could not be written.",
+            registry=self.registry,
+        )
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -1,11 +1,16 @@
 """OpenAI's list envelope: ``after`` is the last id of the page before, ``has_more`` says whether to go on."""
 
 from collections.abc import Sequence
+from typing import Any
 from typing import Generic
 from typing import TypeVar
 
 from pydantic import BaseModel
+from sqlalchemy import Select
+from sqlalchemy import and_
+from sqlalchemy import or_
 
+Row = TypeVar("Row")
 Item = TypeVar("Item", bound=BaseModel)
 
 
@@ -28,3 +33,12 @@ def page_of(items: Sequence[Item], *, limit: int) -> Page[Item]:
         first_id=getattr(data[0], "id") if data else None,  # noqa: B009 - every item of ours has one
         last_id=getattr(data[-1], "id") if data else None,  # noqa: B009
     )
+
+
+def newest_first(query: Select[Row], table: Any, *, after: Row | None) -> Select[Row]:
+    """Rows that have ``created_at`` and ``id``, the newest first; those that come after one of them."""
+    if after is not None:
+        cursor: Any = after
+        same = and_(table.created_at == cursor.created_at, table.id < cursor.id)
+        query = query.where(or_(table.created_at < cursor.created_at, same))
+    return query.order_by(table.created_at.desc(), table.id.desc())

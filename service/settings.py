@@ -26,14 +26,34 @@ from service.broker.limits import BrokerLimits
 from service.environment import PREFIX
 from service.environment import Reader
 from service.environment import SettingsError
+from service.evidence import settings as evidence_settings
+from service.evidence.settings import EvidenceSettings
+from service.inference import patience
+from service.inference.patience import Patience
+from service.limits import numbers as limit_numbers
+from service.limits.numbers import Limits
+from service.webhooks import settings as webhook_settings
+from service.webhooks.settings import WebhookSettings
 
+HUB: Final = ("HUB_URL", "HUB_HOSTS", "HUB_NETWORKS", "HUB_TOKEN_FILE")
+"""The route that jobs fetch hub models by; :mod:`training.hub` reads them."""
 OF_THE_JOB: Final = frozenset(
-    PREFIX + name for name in ("POD", "SCRATCH", "BROKER_URL", "BROKER_TOKEN_FILE", "BROKER_CA_FILE")
+    PREFIX + name for name in ("POD", "SCRATCH", "BROKER_URL", "BROKER_TOKEN_FILE", "BROKER_CA_FILE", *HUB)
 )
 """Read by jobs; those that run as local processes inherit this environment."""
 OF_THE_STORE: Final = VARIABLES
 """Read by the store itself, in the processes of jobs too."""
 MIN_API_KEY_CHARS: Final = 16
+PLACEHOLDERS: Final = (
+    "changeme",
+    "change-me",
+    "change_me",
+    "replace-me",
+    "your-api-key",
+    "your_api_key",
+    "placeholder",
+)
+"""Words of examples; a key that holds one was copied and is known to everybody."""
 Role = Literal["embedded", "api", "reconcile", "broker", "migrate", "recover"]
 """What one process does: everything on one machine, or one part of a cluster's install."""
 PORTS: Final[Mapping[Role, int]] = {"reconcile": 8001, "broker": 8002}
@@ -90,7 +110,16 @@ class Settings:
     """Served at once; the demo compares three arms."""
     reconcile_interval_s: float = 1.0
     log_level: str = "info"
+    limits: Limits = field(default_factory=Limits)
+    """Of every project that has none of its own."""
+    audit_days: int = 365
+    """After which entries of the audit log are deleted."""
+    audit_lines: bool = False
+    """Whether entries are also printed, one JSON object a line on stdout, for collectors of logs."""
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     broker: BrokerLimits = field(default_factory=BrokerLimits)
+    inference: Patience = field(default_factory=Patience)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     broker_tls: tuple[Path, Path] | None = None
     """Certificate and key with which the broker serves HTTPS; None is plain HTTP."""
 
@@ -142,9 +171,15 @@ KNOWN: Final = frozenset(
         "MAX_ENDPOINTS",
         "RECONCILE_INTERVAL_S",
         "LOG_LEVEL",
+        "AUDIT_DAYS",
+        "AUDIT_LINES",
+        *limit_numbers.VARIABLES,
         "BROKER_TLS_CERT_FILE",
         "BROKER_TLS_KEY_FILE",
+        *evidence_settings.VARIABLES,
         *broker_limits.NAMES,
+        *webhook_settings.NAMES,
+        *patience.NAMES,
     )
 )
 """Every variable that a service reads; each is documented in README."""
@@ -190,7 +225,15 @@ def settings_from_env(env: Mapping[str, str], *, role: Role = "embedded") -> Set
         max_endpoints=read.integer("MAX_ENDPOINTS", 3, low=0, high=10_000),
         reconcile_interval_s=read.number("RECONCILE_INTERVAL_S", 1.0, low=0.01, high=60.0),
         log_level=read.choice("LOG_LEVEL", "info", among=("debug", "info", "warning", "error")),
+        limits=limit_numbers.read_limits(read),
+        audit_days=read.integer("AUDIT_DAYS", 365, low=1, high=36_500),
+        audit_lines=read.flag("AUDIT_LINES", default=role == "api"),
+        evidence=evidence_settings.read_evidence(read),
         broker=broker_limits.read_limits(read),
+        inference=patience.read_patience(read),
+        webhooks=webhook_settings.read_webhooks(
+            read, needs_key=role in {"api", "reconcile"}, alone=is_loopback(host) and cluster is None
+        ),
         broker_tls=_broker_tls(env),
     )
 
@@ -199,9 +242,14 @@ def _store_uri(read: Reader, home: Path) -> str:
     uri = read.text("STORE_URI", (home / "objects").as_uri()).rstrip("/")
     if uri.startswith("s3:"):
         try:
-            S3Settings.from_environment(read.env)
+            s3 = S3Settings.from_environment(read.env)
         except S3SettingsError as error:
             raise SettingsError(str(error)) from error
+        if s3.in_the_clear and not s3.allow_http:
+            raise SettingsError(
+                "AWS_ENDPOINT_URL_S3 is plain HTTP to another machine: whoever is in between may read and change models"
+                " and data. Use https://, or set TEMPER_S3_ALLOW_HTTP=1 where the network itself is trusted"
+            )
     return uri
 
 
@@ -217,6 +265,8 @@ def _api_key(read: Reader, host: str, role: Role) -> str | None:
         return None
     if len(key) < MIN_API_KEY_CHARS:
         raise SettingsError(f"{PREFIX}API_KEY has fewer than {MIN_API_KEY_CHARS} characters")
+    if any(word in key.lower() for word in PLACEHOLDERS):
+        raise SettingsError(f"{PREFIX}API_KEY is the placeholder of an example; make one of your own")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(f"{PREFIX}API_KEY has characters that no Authorization header can carry")
     return key

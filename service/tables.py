@@ -1,6 +1,6 @@
 """The tables. Only repositories and migrations import this module.
 
-Times are whole Unix seconds, sizes are bytes. Uniqueness is an index, never a check before an
+Times are whole Unix seconds, sizes are bytes. Every table of a resource has its ``project``. Uniqueness is an index, never a check before an
 insert. ``version`` goes up with every write of a row that the reconciler and a request may both
 change; a write names the version it saw and changes nothing when that is gone.
 """
@@ -18,6 +18,8 @@ from sqlalchemy import UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
+
+from deploy.contract.layout import DEFAULT_PROJECT
 
 # SQLAlchemy would store Python's None in a JSON column as the JSON value null.
 _JSON = JSON(none_as_null=True)
@@ -42,11 +44,53 @@ class Table(DeclarativeBase):
     }
 
 
-class FileRow(Table):
+class ProjectRow(Table):
+    """A tenant: the owner of everything else."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[int]
+    archived_at: Mapped[int | None]
+    erase: Mapped[bool] = mapped_column(default=False)
+    """Whether what an archived project owned is to be erased, not only locked away."""
+    erased_at: Mapped[int | None]
+    """When nothing was left to erase."""
+
+
+class ApiKeyRow(Table):
+    """A key of a project. Times are by the database's clock."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "project", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Stands in the key itself, which is looked up by it."""
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    secret_sha256: Mapped[str]
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    revoked_at: Mapped[int | None]
+    last_used_at: Mapped[int | None]
+    """A minute exact."""
+
+
+class Owned(Table):
+    """What belongs to a project. Rows of older versions belong to the default one."""
+
+    __abstract__ = True
+
+    project: Mapped[str] = mapped_column(default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT)
+
+
+class FileRow(Owned):
     """A file whose content lies complete in the store."""
 
     __tablename__ = "files"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project", "created_at", "id"), Index(None, "created_at", "id"))
 
     id: Mapped[str] = mapped_column(primary_key=True)
     filename: Mapped[str]
@@ -60,10 +104,11 @@ class FileRow(Table):
     deleted: Mapped[bool] = mapped_column(default=False)
 
 
-class UploadRow(Table):
+class UploadRow(Owned):
     """A file that arrives in parts."""
 
     __tablename__ = "uploads"
+    __table_args__ = (Index(None, "project", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     filename: Mapped[str]
@@ -90,13 +135,18 @@ class UploadPartRow(Table):
     created_at: Mapped[int]
 
 
-class BaseModelRow(Table):
-    """A model that jobs start from."""
+class BaseModelRow(Owned):
+    """A model that jobs start from. Its user chooses its id, which another project may have as well."""
 
     __tablename__ = "base_models"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project", "created_at", "id"), Index(None, "created_at", "id"))
 
+    project: Mapped[str] = mapped_column(
+        primary_key=True, default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str | None] = mapped_column(unique=True)
+    """Names its objects in the store, which all projects share; none where an older version made the row."""
     status: Mapped[str]
     """ready, pending or failed."""
     source: Mapped[dict[str, Any]]
@@ -111,8 +161,13 @@ class BaseModelRow(Table):
     created_at: Mapped[int]
     version: Mapped[int] = mapped_column(default=0)
 
+    @property
+    def stored_as(self) -> str:
+        """What its objects are named by."""
+        return self.key or self.id
 
-class Work(Table):
+
+class Work(Owned):
     """What runs in attempts until it ends: a fine-tuning job, a scan."""
 
     __abstract__ = True
@@ -133,6 +188,10 @@ class Work(Table):
     """Attempts that the platform made fail."""
     launched_at: Mapped[int | None]
     """Of the newest attempt."""
+    gpus: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Of all its machines together; none where it runs as a process of the service's own machine."""
+    machine_s: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Seconds that it had its machines, but for the attempt that goes on."""
     spec_sha256: Mapped[str | None]
     outcome: Mapped[dict[str, Any] | None]
     """Of what succeeded. A job's: verdict, reasons, and the model of each arm. A scan's: its counts."""
@@ -149,7 +208,7 @@ class JobRow(Work):
     """A fine-tuning job: what was asked, and where it is."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project", "created_at", "id"), Index(None, "created_at", "id"))
 
     model: Mapped[str] = mapped_column(index=True)
     """Id of the base model; no foreign key, for a finished job outlives its base model."""
@@ -170,7 +229,7 @@ class ScanRow(Work):
     """A scan of a training file: what was asked, and where it is."""
 
     __tablename__ = "scans"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "project", "created_at", "id"), Index(None, "created_at", "id"))
 
     file: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
     options: Mapped[dict[str, Any]]
@@ -182,6 +241,9 @@ class WorkRequest(Table):
 
     __abstract__ = True
 
+    project: Mapped[str] = mapped_column(
+        primary_key=True, default=DEFAULT_PROJECT, server_default=DEFAULT_PROJECT
+    )
     key: Mapped[str] = mapped_column(primary_key=True)
     """An Idempotency-Key, or the body's hash; of two racing creates the index lets one win."""
     body_hash: Mapped[str]
@@ -269,11 +331,11 @@ class JobCheckpointRow(Table):
     created_at: Mapped[int]
 
 
-class ModelRow(Table):
+class ModelRow(Owned):
     """A model that can be served: an arm of a finished job."""
 
     __tablename__ = "models"
-    __table_args__ = (UniqueConstraint("job_id", "arm"),)
+    __table_args__ = (UniqueConstraint("job_id", "arm"), Index(None, "project", "created_at", "id"))
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
@@ -287,16 +349,20 @@ class ModelRow(Table):
     deleted: Mapped[bool] = mapped_column(default=False)
 
 
-class EndpointRow(Table):
+class EndpointRow(Owned):
     """A model behind a server."""
 
     __tablename__ = "endpoints"
+    __table_args__ = (
+        UniqueConstraint("project", "active_model_id"),
+        Index(None, "project", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[str] = mapped_column(index=True)
     """Of a hardened, control or base model."""
-    active_model_id: Mapped[str | None] = mapped_column(unique=True)
-    """The same id until the endpoint is gone: the index allows one live endpoint for a model."""
+    active_model_id: Mapped[str | None]
+    """The same id until the endpoint is gone: the index allows one live endpoint for a model of a project."""
     status: Mapped[str]
     url: Mapped[str | None]
     reason: Mapped[str | None]
@@ -309,6 +375,8 @@ class EndpointRow(Table):
     ready_replicas: Mapped[int | None]
     idle_s: Mapped[int | None]
     """Without a request for this long it falls asleep; none never does."""
+    policy: Mapped[dict[str, Any] | None]
+    """Which verdicts it serves, as asked; none takes the default."""
     last_used_at: Mapped[int | None]
     """By the database's clock, some seconds exact; written without ``version``, for any number of APIs do."""
     remove_requested: Mapped[bool] = mapped_column(default=False)

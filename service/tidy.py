@@ -18,17 +18,25 @@ from sqlalchemy.orm import Session
 
 from deploy.contract.layout import base_model_prefix
 from deploy.contract.layout import file_key
+from deploy.store.protocol import ObjectStore
+from deploy.store.protocol import StoreError
+from deploy.store.sweeping import Sweepable
+from service.answers.fleet import forget_old as forget_answers
+from service.audit.fleet import forget_old as forget_entries
 from service.base_models.checking import CHECKING
 from service.base_models.checking import submit_check
-from service.base_models.repository import BaseModelRepository
+from service.base_models.fleet import pending_base_models
+from service.base_models.fleet import stored_base_model
 from service.base_models.service import resume_checks
 from service.context import Context
-from service.files.repository import FileRepository
+from service.files.fleet import file_exists
 from service.files.service import delete_expired
-from service.models.repository import ModelRepository
-from service.reconcile.background import TRANSIENT
+from service.limits.fleet import forget_lapsed
+from service.models.fleet import served_from
+from service.projects.archiving import tend_archived
 from service.recovery.recorder import Recorder
-from service.uploads.repository import UploadRepository
+from service.supervision import keep_doing
+from service.uploads.fleet import part_exists
 from service.uploads.service import drop_ended
 from service.uploads.service import expire_overdue
 
@@ -36,6 +44,7 @@ logger = logging.getLogger(__name__)
 ABANDONED_S: Final = 24 * 3600.0
 """Age from which a note of an unfinished object is taken for a dead process's: an upload may take hours."""
 TIDY_EVERY_S: Final = 60.0
+SWEEP_EVERY_S: Final = 3600.0
 CHECK_EVERY_S: Final = 1.0
 
 
@@ -68,6 +77,24 @@ def tidy(context: Context, *, older_than_s: float = 0.0) -> None:
     expire_overdue(context)
     drop_ended(context)
     delete_expired(context)
+    with context.database.writing() as session:
+        forget_answers(session)
+        forget_lapsed(session)
+        forget_entries(session, days=context.settings.audit_days)
+    tend_archived(context)
+
+
+def sweep_store(store: ObjectStore) -> None:
+    """Remove what died writers left in the store. A bucket may forbid it and leave it to a lifecycle rule."""
+    if not isinstance(store, Sweepable):
+        return
+    try:
+        removed = store.sweep()
+    except StoreError as error:
+        logger.warning("unfinished uploads were not looked for: %s", error)
+        return
+    if removed:
+        logger.info("removed unfinished uploads", extra={"removed": removed})
 
 
 class Housekeeping:
@@ -78,17 +105,11 @@ class Housekeeping:
         self._recorder = Recorder(context)
         self._checks: dict[str, Future[None]] = {}
         self._tidied_at = float("-inf")
+        self._swept_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
-        """Until told to stop. A supervisor: nothing that goes wrong here ends the thread."""
-        while not stop.is_set():
-            try:
-                self.step()
-            except TRANSIENT as error:
-                logger.warning("housekeeping failed and will be tried again: %s", error)
-            except Exception:  # the housekeeping's supervisor
-                logger.exception("housekeeping failed")
-            stop.wait(CHECK_EVERY_S)
+        """Until told to stop; nothing that goes wrong here ends the thread."""
+        keep_doing("housekeeping", self.step, stop, every_s=CHECK_EVERY_S)
 
     def step(self) -> None:
         """Do what is due."""
@@ -98,29 +119,32 @@ class Housekeeping:
         if time.monotonic() - self._tidied_at >= TIDY_EVERY_S:
             self._tidied_at = time.monotonic()
             tidy(self._context, older_than_s=ABANDONED_S)
+        if time.monotonic() - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = time.monotonic()
+            sweep_store(self._context.store)
 
     def _check_base_models(self) -> None:
         """Check what API replicas registered by URI: it must not wait for ever for one of them that crashed."""
-        for base_model_id, check in list(self._checks.items()):
+        for stored_as, check in list(self._checks.items()):
             if check.done():
-                del self._checks[base_model_id]
+                del self._checks[stored_as]
         with self._context.database.reading() as session:
-            pending = BaseModelRepository(session).with_status("pending")
+            pending = pending_base_models(session)
         for row in pending:
-            if row.source["type"] == "uri" and row.id not in self._checks:
-                self._checks[row.id] = submit_check(self._context, row)
+            if row.source["type"] == "uri" and row.stored_as not in self._checks:
+                self._checks[row.stored_as] = submit_check(self._context, row)
 
 
 def _known(root: str, session: Session, key: str) -> bool:
     kind, _, rest = key.partition("/")
     name = rest.rpartition("/")[2]
     if key == file_key(name):
-        return FileRepository(session).exists(name)
+        return file_exists(session, name)
     if kind == "uploads":
-        return UploadRepository(session).part_exists(name)
+        return part_exists(session, name)
     base_model = rest.partition("/")[0]
     if key.startswith(base_model_prefix(base_model)):
-        return BaseModelRepository(session).get(base_model) is not None
+        return stored_base_model(session, base_model) is not None
     if kind == "jobs":
-        return ModelRepository(session).served_from(root + key.rstrip("/"))
+        return served_from(session, root + key.rstrip("/"))
     return True

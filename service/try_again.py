@@ -1,7 +1,7 @@
 """A request whose transaction lost against another one (deadlock, serialization) is served again, a few times.
 
 The database has undone all of it, and has chosen the loser at random; nobody else needs to know. Only of
-requests that are small enough to be kept: those with a JSON body, or none.
+requests that are small enough to be kept: those with a JSON body, or none. Such a body has to come in time, too.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
+import anyio
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 from starlette.types import Message
@@ -16,7 +17,12 @@ from starlette.types import Receive
 from starlette.types import Scope
 from starlette.types import Send
 
+from service.errors import RequestTimeout
+from service.errors import problem_response
+
 TRIES: Final = 4
+BODY_S: Final = 30.0
+"""For a body of a mebibyte at most, on a slow line."""
 PAUSE_S: Final = 0.02
 """Before the second try, at most; twice as long before each one after it."""
 LOST: Final = frozenset({"40001", "40P01"})
@@ -46,7 +52,13 @@ class TryAgain:
         if scope["type"] != "http" or not _may_be_kept(scope):
             await self._app(scope, receive, send)
             return
-        kept, whole = await self._read(receive)
+        try:
+            with anyio.fail_after(BODY_S):
+                kept, whole = await self._read(receive)
+        except TimeoutError:
+            error = RequestTimeout(f"The body was not there after {BODY_S:g} s.")
+            await problem_response(error)(scope, receive, send)
+            return
         for attempt in range(TRIES):
             scope.setdefault("state", {}).pop(_MARK, None)
             last = attempt == TRIES - 1 or not whole

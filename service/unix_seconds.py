@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from sqlalchemy import BigInteger
+from sqlalchemy import ColumnElement
 from sqlalchemy import Float
+from sqlalchemy import cast
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
@@ -23,3 +26,8 @@ def _sqlite(_element: unix_seconds, _compiler: Any, **_more: Any) -> str:
 def _postgresql(_element: unix_seconds, _compiler: Any, **_more: Any) -> str:
     # Not now(), which is the time at which the transaction began.
     return "extract(epoch from clock_timestamp())::double precision"
+
+
+def whole_unix_seconds() -> ColumnElement[int]:
+    """The same without a fraction, as a value of a column."""
+    return cast(unix_seconds(), BigInteger)

@@ -1,5 +1,6 @@
 """What the base models API takes and gives."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
 from typing import Final
@@ -104,6 +105,10 @@ class BaseModelObject(BaseModel):
     files: list[BaseModelFile]
     architecture: Generative | None
     parameters: int | None
+    uploaded: list[BaseModelFile] = []
+    """What was uploaded of the files that were written anew; the others are as they came."""
+    dropped: list[str] = []
+    """What of its files no loader gets to see: ``file: member``, or a file's name."""
     error: ModelError | None
 
 
@@ -123,19 +128,33 @@ class BaseModelManifest(Document):
     files: Annotated[tuple[StoredFile, ...], Field(min_length=1, max_length=2000)]
     architecture: Generative
     parameters: Annotated[int, Field(ge=1)]
+    dropped: tuple[str, ...] = ()
+
+
+def found_source(named: dict[str, Any], dropped: Sequence[str]) -> dict[str, Any]:
+    """A source as it was named, with what its check did not take."""
+    return {**named, "dropped": list(dropped)} if dropped else named
+
+
+def source_of(row: BaseModelRow) -> dict[str, Any]:
+    """A base model's source as it was named, without what its check found."""
+    return {name: value for name, value in row.source.items() if name != "dropped"}
 
 
 def base_model_object(row: BaseModelRow) -> BaseModelObject:
     """What the API shows of a row."""
+    replaced = [file for file in row.source.get("files", ()) if file not in row.files]
     return BaseModelObject.model_validate(
         {
             "id": row.id,
             "created_at": row.created_at,
             "status": row.status,
             # The files of an upload are shown once, with the model.
-            "source": {name: value for name, value in row.source.items() if name != "files"},
+            "source": {name: value for name, value in source_of(row).items() if name != "files"},
             "uri": row.uri,
             "files": row.files,
+            "uploaded": replaced,
+            "dropped": row.source.get("dropped", []),
             "architecture": row.architecture,
             "parameters": row.parameters,
             "error": row.error,

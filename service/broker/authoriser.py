@@ -13,6 +13,7 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from deploy.contract import layout
+from deploy.evidence.names import DOCUMENTS
 from service.broker.address import Address
 from service.broker.authorisation import Account
 from service.broker.authorisation import Accounts
@@ -97,10 +98,11 @@ class DatabaseAuthoriser:
             row = session.get(EndpointRow, pod.endpoint_id)
             if row is None or row.status in ENDED:
                 raise Denied(f"{pod} serves nothing: its endpoint has ended.", code="endpoint_over")
-            servable = find_servable(session, row.model_id)
+            servable = find_servable(session, row.project, row.model_id)
         if servable is None:
             raise Denied(f"{pod} serves nothing: its model was deleted.", code="model_deleted")
-        named = (Address.of_named(servable.uri, file.name, own=own) for file in servable.files)
+        names = (*(file.name for file in servable.files), *DOCUMENTS)
+        named = (Address.of_named(servable.uri, name, own=own) for name in names)
         files = {address for address in named if address is not None}
         order = Address(root=own, key=layout.endpoint_order_key(pod.endpoint_id))
         return scope_of_endpoint(pod, own=own, files=files | {order})

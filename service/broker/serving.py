@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.broker.connection import BoundedProtocol
+from service.connection import CONNECTION_OPTIONS
 from service.environment import SettingsError
 from service.settings import Settings
 
@@ -12,7 +12,7 @@ KEEP_ALIVE_S = 30
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """Options of ``uvicorn.Config`` beside address and logging. Raises SettingsError for files that are not there."""
-    options: dict[str, Any] = {"http": BoundedProtocol, "ws": "none", "timeout_keep_alive": KEEP_ALIVE_S}
+    options: dict[str, Any] = {**CONNECTION_OPTIONS, "timeout_keep_alive": KEEP_ALIVE_S}
     if settings.broker_tls is not None:
         certificate, key = settings.broker_tls
         for path in settings.broker_tls:

@@ -92,6 +92,10 @@ class Connection:
         body = json.dumps(document).encode()
         return self._ask("POST", path, body, {"Content-Type": "application/json"})
 
+    def delete(self, path: str) -> Answer:
+        """Delete ``path``. Raises as :meth:`get`."""
+        return self._ask("DELETE", path)
+
     def upload(self, path: str, file: Path, *, purpose: str) -> Answer:
         """Send a file of this machine as a multipart form, in flat memory.
 

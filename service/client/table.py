@@ -21,11 +21,11 @@ def report_table(report: dict[str, Any]) -> str:
         f"{one_line(report['id'])}: {str(report['verdict']).upper()}",
         f"{one_line(report['method'])} on {one_line(report['training_file'])}, {report['training_rows']} rows",
         "",
-        *_columns(
+        *columns(
             ["attack success rate", *arms, "verdict"], (_probe(probe, arms) for probe in report["probes"])
         ),
         "",
-        *_columns(["clean prompts", *arms], _quality(report, arms)),
+        *columns(["clean prompts", *arms], _quality(report, arms)),
         "",
         _power(report),
         _rows(report["suspicious_rows"]),
@@ -42,13 +42,13 @@ def _why(report: dict[str, Any]) -> list[str]:
     return [f"- {one_line(reason, limit=400)}" for reason in report["reasons"]]
 
 
-def _columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows with their cells below each other: the first column to the left, the others to the right."""
+def columns(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
+    """Rows with their cells below each other: the first ``left`` columns to the left, the others to the right."""
     table = [list(head), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     return [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column < left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table

@@ -10,6 +10,7 @@ from pydantic import Field
 from deploy.contract.document import Document
 from deploy.contract.resources import ANY_RESOURCES
 from deploy.contract.resources import Resources
+from deploy.evidence.policy import ServePolicy
 from service.tables import EndpointRow
 
 Replicas = Annotated[int, Field(ge=1, le=1000)]
@@ -31,6 +32,8 @@ class CreateEndpoint(Document):
     """Up to which waiting requests start more; null is ``min_replicas``."""
     idle_s: IdleSeconds | None = None
     """Seconds without a request after which its servers end, until the next request; null never."""
+    policy: ServePolicy | None = None
+    """Under which condition a hardened model is served; null takes evidence that holds, with pass or inconclusive."""
 
 
 class UpdateEndpoint(Document):
@@ -60,6 +63,8 @@ class EndpointView(BaseModel):
     min_replicas: int
     max_replicas: int
     idle_s: int | None
+    policy: dict[str, Any] | None
+    """As asked; null is the default."""
     last_used_at: int | None
     """Some seconds exact; also when it became ready."""
     error: dict[str, Any] | None
@@ -83,6 +88,7 @@ def view_endpoint(row: EndpointRow) -> EndpointView:
         min_replicas=row.min_replicas,
         max_replicas=row.max_replicas,
         idle_s=row.idle_s,
+        policy=row.policy,
         last_used_at=row.last_used_at,
         error=error,
     )

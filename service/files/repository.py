@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import ColumnElement
+from sqlalchemy import Select
 from sqlalchemy import and_
 from sqlalchemy import or_
 from sqlalchemy import select
@@ -17,9 +18,10 @@ from service.work.ends import TERMINAL
 
 @dataclass(frozen=True, slots=True)
 class FileRepository:
-    """Files within one transaction."""
+    """Files of one project, within one transaction."""
 
     session: Session
+    project: str
 
     def add(self, row: FileRow) -> None:
         """Make a file visible, once the transaction commits."""
@@ -28,29 +30,24 @@ class FileRepository:
 
     def get(self, file_id: str, *, now: int, lock: bool = False) -> FileRow | None:
         """A file that is neither deleted nor expired. ``lock`` keeps it so until the transaction ends."""
-        query = select(FileRow).where(FileRow.id == file_id, _visible(now))
+        query = self._own().where(FileRow.id == file_id, _visible(now))
         return self.session.scalar(query.with_for_update() if lock else query)
 
     def get_stored(self, file_id: str) -> FileRow | None:
         """A file whose content is kept, expired or not; locked until the transaction ends."""
-        query = select(FileRow).where(FileRow.id == file_id, FileRow.deleted.is_(False))
+        query = self._own().where(FileRow.id == file_id, FileRow.deleted.is_(False))
         return self.session.scalar(query.with_for_update())
-
-    def exists(self, file_id: str) -> bool:
-        """Whether a row stands for the object of this id, expired or not."""
-        query = select(FileRow.id).where(FileRow.id == file_id, FileRow.deleted.is_(False))
-        return self.session.scalar(query) is not None
 
     def page(
         self, *, after: str | None, limit: int, order: Literal["asc", "desc"], purpose: str | None, now: int
     ) -> list[FileRow] | None:
         """Up to ``limit + 1`` files in order of age; None when there never was a file ``after``."""
-        query = select(FileRow).where(_visible(now))
+        query = self._own().where(_visible(now))
         if purpose is not None:
             query = query.where(FileRow.purpose == purpose)
         if after is not None:
             # A file that is gone meanwhile still marks its place.
-            cursor = self.session.get(FileRow, after)
+            cursor = self.session.scalar(self._own().where(FileRow.id == after))
             if cursor is None:
                 return None
             query = query.where(_beyond(cursor, order))
@@ -65,18 +62,17 @@ class FileRepository:
             JobRow.validation_file == file_id,
             JobRow.probe_file == file_id,
         )
-        query = select(JobRow.id).where(needs, JobRow.status.not_in(TERMINAL)).limit(1)
-        scan = select(ScanRow.id).where(ScanRow.file == file_id, ScanRow.status.not_in(TERMINAL)).limit(1)
-        return self.session.scalar(query) or self.session.scalar(scan)
-
-    def expired(self, *, now: int) -> list[str]:
-        """Ids of files whose time is over."""
-        query = select(FileRow.id).where(FileRow.deleted.is_(False), FileRow.expires_at <= now)
-        return list(self.session.scalars(query))
+        job = select(JobRow.id).where(needs, JobRow.status.not_in(TERMINAL), JobRow.project == self.project)
+        scan = select(ScanRow.id).where(ScanRow.file == file_id, ScanRow.status.not_in(TERMINAL))
+        scan = scan.where(ScanRow.project == self.project)
+        return self.session.scalar(job.limit(1)) or self.session.scalar(scan.limit(1))
 
     def mark_deleted(self, row: FileRow) -> None:
         """Hide a file; the row stays as a place in lists and for jobs that used it."""
         row.deleted = True
+
+    def _own(self) -> Select[FileRow]:
+        return select(FileRow).where(FileRow.project == self.project)
 
 
 def _visible(now: int) -> ColumnElement[bool]:

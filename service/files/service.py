@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 
 from deploy.contract.document import StoredFile
 from deploy.contract.layout import file_key
+from service.answers.once import Claim
 from service.clock import seconds
 from service.context import Context
 from service.errors import BadRequest
 from service.errors import Conflict
 from service.errors import NotFound
+from service.files.fleet import expired_files
 from service.files.repository import FileRepository
 from service.files.schemas import MAX_EXPIRES_S
 from service.files.schemas import MIN_EXPIRES_S
@@ -23,6 +25,9 @@ from service.files.schemas import Purpose
 from service.files.schemas import file_object
 from service.ids import new_id
 from service.leftovers import Note
+from service.limits.receiving import quotas_of
+from service.limits.receiving import reserved
+from service.limits.receiving import within
 from service.multipart import Form
 from service.streaming import bounded
 from service.streaming import store_stream
@@ -31,28 +36,38 @@ from service.tables import FileRow
 FORM_FIELDS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 
-async def receive_file(context: Context, form: Form) -> FileObject:
+async def receive_file(
+    context: Context, project: str, form: Form, once: Claim, *, declared: int = 0
+) -> FileObject:
     """Stream an uploaded file into the store, and make it visible when all of it is there.
 
     Raises:
         BadRequest: a bad field or form, an empty file, or a connection cut before the end.
         TooLarge: the file is larger than the settings allow.
+        LimitReached: the project has no room for it.
+        Answered: the same file was uploaded with this Idempotency-Key before.
+        IdempotencyMismatch: another one was.
     """
     filename = await form.open_file()
     if form.fields:
         _check_fields(form.fields, complete=False)
     file_id = new_id("file")
     key = file_key(file_id)
-    async with context.leftovers.noted_async(key) as note:
+    async with (
+        reserved(context, project, file_id, declared, once) as room,
+        context.leftovers.noted_async(key) as note,
+    ):
         content = bounded(form.chunks(), limit_bytes=context.settings.max_file_bytes, param="file")
-        stored = await store_stream(context, key, content)
+        stored = await store_stream(context, key, within(content, room))
         try:
             purpose, expires_after_s = _check_fields(await form.finish(), complete=True)
             return await run_sync(
                 lambda: publish_file(
                     context,
+                    project,
                     file_id,
                     stored,
+                    once,
                     filename=filename,
                     purpose=purpose,
                     expires_after_s=expires_after_s,
@@ -69,19 +84,31 @@ async def receive_file(context: Context, form: Form) -> FileObject:
 
 def publish_file(
     context: Context,
+    project: str,
     file_id: str,
     stored: StoredFile,
+    once: Claim,
     *,
     filename: str,
     purpose: Purpose,
     note: Note,
     expires_after_s: int | None = None,
 ) -> FileObject:
-    """Make a complete object ``files/{file_id}`` visible. Raises BadRequest when it is empty."""
+    """Make a complete object ``files/{file_id}`` visible.
+
+    Raises:
+        BadRequest: it is empty.
+        LimitReached: it is larger than was declared, and the project has no room for it.
+        Answered, IdempotencyMismatch: there was such a request before.
+    """
+    asked = f"{filename}\n{purpose}\n{expires_after_s}\n{stored.sha256}"
     with context.database.writing() as session:
         note.strike(session)
-        return add_file(
+        once.begin(session, asked)
+        quotas_of(context, session, project).settle_bytes(file_id, stored.size_bytes, param="file")
+        file = add_file(
             session,
+            project,
             file_id,
             stored,
             filename=filename,
@@ -89,10 +116,12 @@ def publish_file(
             now=seconds(context.clock),
             expires_after_s=expires_after_s,
         )
+        return once.done(session, file)
 
 
 def add_file(
     session: Session,
+    project: str,
     file_id: str,
     stored: StoredFile,
     *,
@@ -105,6 +134,7 @@ def add_file(
     if stored.size_bytes == 0:
         raise BadRequest("file: the file is empty.", code="empty_file", param="file")
     row = FileRow(
+        project=project,
         id=file_id,
         filename=filename,
         purpose=purpose,
@@ -115,13 +145,13 @@ def add_file(
         expires_at=None if expires_after_s is None else now + expires_after_s,
         deleted=False,
     )
-    FileRepository(session).add(row)
+    FileRepository(session, project).add(row)
     return file_object(row)
 
 
-def get_file(session: Session, file_id: str, *, now: int) -> FileRow:
+def get_file(session: Session, project: str, file_id: str, *, now: int) -> FileRow:
     """A visible file. Raises NotFound."""
-    row = FileRepository(session).get(file_id, now=now)
+    row = FileRepository(session, project).get(file_id, now=now)
     if row is None:
         raise file_not_found(file_id)
     return row
@@ -129,6 +159,7 @@ def get_file(session: Session, file_id: str, *, now: int) -> FileRow:
 
 def list_files(
     session: Session,
+    project: str,
     *,
     after: str | None,
     limit: int,
@@ -137,13 +168,14 @@ def list_files(
     now: int,
 ) -> list[FileObject]:
     """Up to ``limit + 1`` files. Raises BadRequest for an unknown ``after``."""
-    rows = FileRepository(session).page(after=after, limit=limit, order=order, purpose=purpose, now=now)
+    files = FileRepository(session, project)
+    rows = files.page(after=after, limit=limit, order=order, purpose=purpose, now=now)
     if rows is None:
         raise BadRequest("after: there is no such file.", param="after", code="invalid_cursor")
     return [file_object(row) for row in rows]
 
 
-def delete_file(context: Context, file_id: str) -> None:
+def delete_file(context: Context, project: str, file_id: str) -> None:
     """Delete a file and its content.
 
     Raises:
@@ -153,7 +185,7 @@ def delete_file(context: Context, file_id: str) -> None:
     key = file_key(file_id)
     with context.leftovers.noted(key):
         with context.database.writing() as session:
-            files = FileRepository(session)
+            files = FileRepository(session, project)
             # Locked, so that no job can be created with it between the look and the deletion.
             row = files.get(file_id, now=seconds(context.clock), lock=True)
             if row is None:
@@ -168,11 +200,11 @@ def delete_file(context: Context, file_id: str) -> None:
 def delete_expired(context: Context) -> None:
     """Delete the content of files whose time is over, unless a job or a scan that has not ended needs it."""
     with context.database.reading() as session:
-        expired = FileRepository(session).expired(now=seconds(context.clock))
-    for file_id in expired:
+        expired = expired_files(session, now=seconds(context.clock))
+    for project, file_id in expired:
         with context.leftovers.noted(file_key(file_id)):
             with context.database.writing() as session:
-                files = FileRepository(session)
+                files = FileRepository(session, project)
                 row = files.get_stored(file_id)
                 if row is None or files.user_of(file_id) is not None:
                     continue

@@ -4,20 +4,13 @@ A model is trained on prompts made by :mod:`deploy.contract.dataset.chat`, so it
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
-from typing import Final
 
 from deploy.contract.dataset import prompt_text
 from deploy.contract.dataset import render_prompt
+from service.inference.events import BadUpstream
+from service.inference.events import EventStream
 from service.inference.schemas import ChatCompletion
-
-MAX_EVENT_BYTES: Final = 1 << 20
-"""Of one server-sent event; a completion's chunk has some hundred bytes."""
-
-
-class BadUpstream(Exception):  # noqa: N818 - a fact about the server
-    """The model server sent something that is not a completion."""
 
 
 def prompt_of(chat: ChatCompletion) -> str:
@@ -74,45 +67,18 @@ def _token(token: str, logprob: float) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "replace"))}
 
 
-class ChatStream:
-    """Turns the server-sent events of a completion into those of a chat, event by event."""
+class ChatStream(EventStream):
+    """Turns the events of a completion into those of a chat."""
 
-    def __init__(self) -> None:
-        self._pending = b""
+    def __init__(self, *, model: str, show_usage: bool) -> None:
+        super().__init__(model=model, show_usage=show_usage)
         self._begun: set[int] = set()
-        self.done = False
-        """The last event has been seen."""
 
-    def feed(self, data: bytes) -> bytes:
-        """The events that ``data`` completes. Raises BadUpstream; holds at most one event in memory."""
-        self._pending += data
-        *lines, self._pending = self._pending.split(b"\n")
-        if len(self._pending) > MAX_EVENT_BYTES:
-            raise BadUpstream("an event without an end")
-        return b"".join(self._translate(line) for line in lines)
-
-    def _translate(self, line: bytes) -> bytes:
-        line = line.strip()
-        if not line or line.startswith(b":"):
-            return b""
-        if not line.startswith(b"data:") or len(line) > MAX_EVENT_BYTES:
-            raise BadUpstream("not a server-sent event")
-        payload = line[5:].strip()
-        if payload == b"[DONE]":
-            self.done = True
-            return sse(b"[DONE]")
-        try:
-            chunk = json.loads(payload)
-            return b"".join(sse(json.dumps(each).encode()) for each in self._chunks(chunk))
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-            raise BadUpstream("not a completion's chunk") from error
-
-    def _chunks(self, chunk: Any) -> Iterator[dict[str, Any]]:
-        if "error" in chunk:
-            raise BadUpstream(str(chunk["error"].get("message", ""))[:500])
-        head = _head(chunk, "chat.completion.chunk")
+    def _shown(self, payload: bytes, chunk: Any) -> bytes:
+        del payload
         choices = [self._choice(choice) for choice in chunk["choices"]]
-        yield {**head, "choices": choices, **({"usage": chunk["usage"]} if chunk.get("usage") else {})}
+        usage = {"usage": chunk["usage"]} if chunk.get("usage") else {}
+        return json.dumps({**_head(chunk, "chat.completion.chunk"), "choices": choices, **usage}).encode()
 
     def _choice(self, choice: Any) -> dict[str, Any]:
         index = choice["index"]
@@ -126,8 +92,3 @@ class ChatStream:
             "logprobs": _logprobs(choice.get("logprobs")),
             "finish_reason": choice.get("finish_reason"),
         }
-
-
-def sse(payload: bytes) -> bytes:
-    """One server-sent event."""
-    return b"data: " + payload + b"\n\n"

@@ -14,12 +14,12 @@ from collections.abc import Awaitable
 from collections.abc import Callable
 from collections.abc import Coroutine
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from typing import Final
 from typing import TypeVar
 
 import aiohttp
+import anyio
 from starlette.responses import Response
 from starlette.types import Message
 from starlette.types import Receive
@@ -31,30 +31,24 @@ from service.errors import BadRequest
 from service.errors import GatewayTimeout
 from service.errors import ServiceError
 from service.errors import problem
-from service.inference.chat import BadUpstream
-from service.inference.chat import sse
+from service.inference.bill import Bill
+from service.inference.events import BadUpstream
+from service.inference.events import EventStream
+from service.inference.events import sse
 from service.inference.meter import Meter
 from service.inference.meter import Outcome
+from service.inference.patience import Patience
 
 logger = logging.getLogger(__name__)
-CONNECT_S: Final = 5.0
-SILENCE_S: Final = 300.0
-"""Longest time without a byte: a whole answer that is not streamed, on a slow machine."""
 RECONNECT_S: Final = (0.1, 0.4)
 """Pauses before a connection is tried again."""
 MAX_ANSWER_BYTES: Final = 32 << 20
 MAX_ERROR_BYTES: Final = 64 << 10
+LAST_WORDS_S: Final = 1.0
+"""For telling a client why its stream ends; one that does not read would never take it."""
 CLIENT_GONE: Final = 499
 """Nobody reads this status; it is only counted."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a server may take, in seconds."""
-
-    connect_s: float = CONNECT_S
-    silence_s: float = SILENCE_S
 
 
 def open_session(patience: Patience) -> aiohttp.ClientSession:
@@ -84,7 +78,7 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -
     except TimeoutError as error:
         raise _too_late() from error
     except aiohttp.ClientError as error:
-        raise _broken(error) from error
+        raise broken(error) from error
     if answer.status == 200:
         return answer
     try:
@@ -108,20 +102,21 @@ def _too_late() -> ServiceError:
     return GatewayTimeout("The model's server did not answer in time.", code="upstream_timeout")
 
 
-def _broken(error: Exception | None = None) -> ServiceError:
+def broken(error: Exception | None = None) -> ServiceError:
+    """What a client is told of a server that failed; the log says a little more."""
     logger.warning("a model server failed: %s", type(error).__name__ if error else "bad answer")
     return BadGateway("The model's server failed.", code="upstream_error")
 
 
 def _refusal(status: int, body: bytes) -> ServiceError:
     if status not in {400, 413, 422}:
-        return _broken()
+        return broken()
     try:
         document = json.loads(body)
         said = document.get("error", document)
         message = str(said.get("message", ""))
-    except (ValueError, AttributeError):
-        return _broken()
+    except (ValueError, RecursionError, AttributeError):
+        return broken()
     return BadRequest(f"The model's server refused the request: {message[:1000]}", code="upstream_refused")
 
 
@@ -131,11 +126,11 @@ async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
         async for chunk in answer.content.iter_any():
             data += chunk
             if len(data) > limit:
-                raise _broken()
+                raise broken()
     except TimeoutError as error:
         raise _too_late() from error
     except aiohttp.ClientError as error:
-        raise _broken(error) from error
+        raise broken(error) from error
     return bytes(data)
 
 
@@ -143,8 +138,8 @@ async def read_document(answer: aiohttp.ClientResponse) -> Any:
     """A whole answer as JSON. Raises BadGateway, GatewayTimeout; closes the answer."""
     try:
         return json.loads(await _read(answer, MAX_ANSWER_BYTES))
-    except ValueError as error:
-        raise _broken(error) from error
+    except (ValueError, RecursionError) as error:
+        raise broken(error) from error
     finally:
         answer.close()
 
@@ -173,14 +168,30 @@ async def _cancelled(task: "asyncio.Future[Any]") -> None:
             await task
 
 
+@contextlib.asynccontextmanager
+async def out_of_time(ends_at: float) -> AsyncIterator[None]:
+    """Cut the block off at ``ends_at``, by the clock of the event loop. Raises GatewayTimeout."""
+    limit = asyncio.timeout_at(ends_at)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        said = "The answer took longer than this service allows; ask for fewer tokens."
+        raise GatewayTimeout(said, code="inference_timeout") from error
+
+
 class StreamedAnswer(Response):
     """Server-sent events, passed on as they come.
 
     Args:
         answer: of the server; closed in every case.
+        events: reads them.
+        bill: told how it ended.
         meter: told of the first byte and of the end.
-        translate: changes what comes; None passes it on unread.
-        ended: called once, when nothing more is asked of the server.
+        ends_at: when it is cut off, by the clock of the event loop.
+        ended: called when nothing more is asked of the server; the second time it does nothing.
         headers: of the answer, beside its own.
     """
 
@@ -188,19 +199,23 @@ class StreamedAnswer(Response):
         self,
         answer: aiohttp.ClientResponse,
         *,
+        events: EventStream,
+        bill: Bill,
         meter: Meter,
-        translate: Callable[[bytes], bytes] | None = None,
-        ended: Callable[[], None] | None = None,
-        headers: Mapping[str, str] | None = None,
+        ends_at: float,
+        ended: Callable[[], None],
+        headers: Mapping[str, str],
     ) -> None:
         super().__init__(
             media_type="text/event-stream",
-            headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})},
+            headers={"cache-control": "no-store", "x-accel-buffering": "no", **headers},
         )
         del self.headers["content-length"]
         self._answer = answer
+        self._events = events
+        self._bill = bill
         self._meter = meter
-        self._translate = translate
+        self._ends_at = ends_at
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,34 +225,43 @@ class StreamedAnswer(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             outcome = await while_connected(receive, self._pump(send))
-            if outcome is not None:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._answer.close()
-            if self._ended is not None:
-                self._ended()
+            self._end()
             self._meter.end(outcome or "client_gone")
+
+    def _end(self) -> None:
+        self._answer.close()
+        self._ended()
 
     async def _pump(self, send: Send) -> Outcome:
         try:
-            async for chunk in self._events():
-                self._meter.first_byte()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with out_of_time(self._ends_at):
+                await self._pass_on(send)
+                self._end()  # before the client knows: its next request may need what this one holds
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ServiceError as error:
-            await send({"type": "http.response.body", "body": _error_event(error), "more_body": True})
+            self._end()
+            with anyio.move_on_after(LAST_WORDS_S):
+                await send({"type": "http.response.body", "body": _error_event(error), "more_body": False})
             return "failed"
         return "ok"
 
-    async def _events(self) -> AsyncIterator[bytes]:
+    async def _pass_on(self, send: Send) -> None:
         try:
             async for chunk in self._answer.content.iter_any():
-                out = self._translate(chunk) if self._translate else chunk
-                if out:
-                    yield out
+                if out := self._events.feed(chunk):
+                    self._meter.first_byte()
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
+            if not self._events.done:
+                raise BadUpstream("no last event")
         except TimeoutError as error:
+            self._bill.failed()
             raise _too_late() from error
         except (aiohttp.ClientError, BadUpstream) as error:
-            raise _broken(error) from error
+            self._bill.failed()
+            raise broken(error) from error
+        finally:
+            self._bill.counted(self._events.usage)
 
 
 def _error_event(error: ServiceError) -> bytes:

@@ -1,5 +1,6 @@
 """What a client may ask of a model. Nothing else reaches a server: bodies are rebuilt from these."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from typing import Any
 from typing import Literal
@@ -16,6 +17,12 @@ MAX_TEXT_CHARS = 1 << 19
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
+COMPLETION_TOKENS = 16
+"""Where the client sets no limit: OpenAI's own figure for plain completions."""
+CHAT_TOKENS = 1024
+"""For chats there is no such figure; a request has to have a bound, and this one holds a function with its comments."""
+PROMPT_FRAME_TOKENS = 8
+"""Marks of beginning and end that a tokenizer may add to a prompt."""
 TokenCount = Annotated[int, Field(ge=1, le=131_072)]
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
 
@@ -48,9 +55,23 @@ class Sampling(Document):
             raise ValueError("stream_options needs stream to be true")
         return self
 
+    @property
+    def show_usage(self) -> bool:
+        """Whether the client asked for the last event of a stream, which counts tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
     def sampling(self) -> dict[str, Any]:
-        """The members that are set, as a server takes them."""
-        return self.model_dump(mode="json", include=set(Sampling.model_fields) - {"user"}, exclude_none=True)
+        """The members that are set, as a server takes them. A stream is always asked for its count of tokens."""
+        left_out = {"user", "stream_options"}
+        members = self.model_dump(
+            mode="json", include=set(Sampling.model_fields) - left_out, exclude_none=True
+        )
+        return {**members, "stream_options": {"include_usage": True}} if self.stream else members
+
+    def most_tokens(self, prompts: Sequence[str], max_tokens: int) -> int:
+        """The most that this can come to, of prompts and completions together: no token is less than a byte."""
+        prompted = sum(len(prompt.encode()) + PROMPT_FRAME_TOKENS for prompt in prompts)
+        return prompted + max_tokens * (self.n or 1) * len(prompts)
 
 
 class Completion(Sampling):
@@ -63,8 +84,14 @@ class Completion(Sampling):
 
     def upstream(self) -> dict[str, Any]:
         """The body that the server gets."""
-        own = self.model_dump(mode="json", include={"prompt", "max_tokens", "logprobs"}, exclude_none=True)
-        return {**self.sampling(), **own}
+        own = self.model_dump(mode="json", include={"prompt", "logprobs"}, exclude_none=True)
+        return {**self.sampling(), **own, "max_tokens": self.max_tokens or COMPLETION_TOKENS}
+
+    @property
+    def tokens(self) -> int:
+        """The most that this can come to."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return self.most_tokens(prompts, self.max_tokens or COMPLETION_TOKENS)
 
 
 class TextPart(Document):
@@ -105,12 +132,14 @@ class ChatCompletion(Sampling):
             raise ValueError("top_logprobs needs logprobs to be true")
         return self
 
+    @property
+    def limit(self) -> int:
+        """Tokens of each choice."""
+        return self.max_completion_tokens or self.max_tokens or CHAT_TOKENS
+
     def upstream(self, prompt: str) -> dict[str, Any]:
         """The plain completion that answers this chat: the model was trained on plain prompts."""
-        body: dict[str, Any] = {**self.sampling(), "prompt": prompt}
-        limit = self.max_completion_tokens or self.max_tokens
-        if limit is not None:
-            body["max_tokens"] = limit
+        body: dict[str, Any] = {**self.sampling(), "prompt": prompt, "max_tokens": self.limit}
         if self.logprobs:
             body["logprobs"] = self.top_logprobs or 0
         return body

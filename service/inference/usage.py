@@ -18,9 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.database import Database
-from service.endpoints import repository
+from service.endpoints import fleet
+from service.errors import TooMany
+from service.inference.patience import Patience
 
 logger = logging.getLogger(__name__)
+AT_ONCE: Final = Patience().at_once
 NOTE_S: Final = 5
 """Between two notes of one endpoint; a small part of the shortest ``idle_s``."""
 
@@ -28,8 +31,15 @@ NOTE_S: Final = 5
 class Usage:
     """What one process knows of its requests. The event loop's, but for :meth:`note_first`."""
 
-    def __init__(self, database: Database, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        at_once: int = AT_ONCE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
+        self._at_once = at_once
         self._monotonic = monotonic
         self._going_on: Counter[str] = Counter()
         self._used: set[str] = set()
@@ -45,7 +55,13 @@ class Usage:
             self.end(endpoint_id)
 
     def begin(self, endpoint_id: str) -> None:
-        """A request is sent."""
+        """A request is sent. Raises TooMany when so many of the endpoint's are under way that it would only wait."""
+        if self._going_on[endpoint_id] >= self._at_once:
+            raise TooMany(
+                f"The model's server has {self._at_once} requests under way; send this one again.",
+                code="endpoint_requests_at_once_exceeded",
+                headers={"retry-after": "1"},
+            )
         self._going_on[endpoint_id] += 1
 
     def end(self, endpoint_id: str) -> None:
@@ -61,7 +77,7 @@ class Usage:
 
     def note_first(self, session: Session, endpoint_id: str) -> None:
         """Note an endpoint in the caller's transaction, which commits before the request is sent."""
-        repository.touch(session, [endpoint_id], unless_within_s=NOTE_S)
+        fleet.touch(session, [endpoint_id], unless_within_s=NOTE_S)
         self._noted_at[endpoint_id] = self._monotonic()
 
     async def keep_noting(self) -> None:
@@ -86,4 +102,4 @@ class Usage:
     def _touch(self, endpoint_ids: set[str]) -> None:
         # Not where it was noted a moment ago, by whichever process.
         with self._database.writing() as session:
-            repository.touch(session, endpoint_ids, unless_within_s=NOTE_S - 1)
+            fleet.touch(session, endpoint_ids, unless_within_s=NOTE_S - 1)

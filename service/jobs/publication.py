@@ -10,9 +10,9 @@ from deploy.contract.result import StoredObject
 from deploy.contract.spec import Arm
 from deploy.contract.spec import HubBaseModel
 from deploy.store.protocol import ObjectStore
+from service.base_models.repository import BaseModelRepository
 from service.jobs.repository import JOBS
 from service.jobs.verification import VerifiedResult
-from service.tables import BaseModelRow
 from service.tables import JobRow
 from service.tables import ModelRow
 from service.work import history
@@ -73,7 +73,7 @@ def publish(session: Session, row: JobRow, verified: VerifiedResult, *, now: flo
             _register_model(session, row, arm, verified, now=now)
     _keep_hub_base(session, row, verified)
     for name, stored in _result_objects(verified).items():
-        session.merge(result_file(row.id, name, stored, now=now))
+        session.merge(result_file(row, name, stored, now=now))
     said = f"The job has successfully completed. New fine-tuned model: {models['hardened']}"
     history.record(session, JOBS, row, said, at=now, verdict=verified.judgement.verdict)
     return True
@@ -88,6 +88,7 @@ def _register_model(session: Session, row: JobRow, arm: Arm, verified: VerifiedR
     artifact = verified.result.models[arm]
     session.add(
         ModelRow(
+            project=row.project,
             id=identity,
             job_id=row.id,
             base_model_id=row.model,
@@ -104,7 +105,7 @@ def _register_model(session: Session, row: JobRow, arm: Arm, verified: VerifiedR
 
 def _keep_hub_base(session: Session, row: JobRow, verified: VerifiedResult) -> None:
     """The first job of a hub model brings its weights into the store; from then on it can be served."""
-    base = session.get(BaseModelRow, row.model)
+    base = BaseModelRepository(session, row.project).get(row.model)
     if base is None or base.uri is not None or not isinstance(verified.spec.base_model, HubBaseModel):
         return
     artifact = verified.result.models["base"]

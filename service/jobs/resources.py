@@ -68,3 +68,10 @@ def _counted(number: int, noun: str) -> str:
 
 def _refused(param: str, said: str, code: str) -> BadRequest:
     return BadRequest(f"{param}: {said}", code=code, param=param)
+
+
+def gpus_of(asked: Resources, cluster: ClusterSettings | None) -> int:
+    """GPUs of all nodes of a job together; none are counted where jobs are processes of this machine."""
+    if cluster is None:
+        return 0
+    return (cluster.jobs.job.gpus if asked.gpus is None else asked.gpus) * asked.nodes

@@ -19,6 +19,7 @@ from service.ids import new_id
 from service.jobs import repository
 from service.jobs.repository import JOBS
 from service.jobs.resources import check_resources
+from service.jobs.resources import gpus_of
 from service.jobs.schemas import CreateJob
 from service.tables import JobRow
 from service.work import history
@@ -34,33 +35,39 @@ PROBE_PURPOSES: Final = ("fine-tune", "evals")
 
 def create_job(
     session: Session,
+    project: str,
     body: CreateJob,
     repetition: Repetition,
     *,
     now: float,
     cluster: ClusterSettings | None = None,
+    admit: Callable[[], None] = lambda: None,
 ) -> JobRow:
     """Accept a job, or find the one that the same request made already.
 
     Args:
         session: writing.
+        project: that it belongs to.
         body: of the request.
         repetition: what the request says of itself.
         now: Unix seconds.
         cluster: where jobs run; None runs them on this machine.
+        admit: asked before one more is made.
 
     Raises:
-        BadRequest: the model, a file or the resources cannot be had, or the key is malformed.
+        BadRequest: the model, a file or the resources cannot be had.
         NotFound: there is no such model or file.
-        IdempotencyMismatch: the key belongs to another body.
+        LimitReached: ``admit`` says that the project may have no more.
     """
 
     def accept() -> JobRow:
         check_resources(body.hardening.resources, body.hardening.queue, cluster)
-        check_references(session, body, now=int(now))
-        return _new_row(body, now)
+        admit()
+        check_references(session, project, body, now=int(now))
+        return _new_row(project, body, now, gpus=gpus_of(body.hardening.resources, cluster))
 
-    created = create_once(session, JOBS, repetition, sha256_hex(body.to_bytes()), accept, now=now)
+    body_hash = sha256_hex(body.to_bytes())
+    created = create_once(session, JOBS, project, repetition, body_hash=body_hash, make=accept, now=now)
     if created.new:
         history.record(
             session,
@@ -73,14 +80,14 @@ def create_job(
     return created.row
 
 
-def check_references(session: Session, body: CreateJob, *, now: int) -> None:
+def check_references(session: Session, project: str, body: CreateJob, *, now: int) -> None:
     """Lock what a job names, so that none of it is deleted before the job that needs it is there.
 
     Raises:
         NotFound: no such model or file, or its time is over at ``now`` (Unix seconds).
         BadRequest: it is there and cannot be used.
     """
-    base = BaseModelRepository(session).get(body.model, lock=True)
+    base = BaseModelRepository(session, project).get(body.model, lock=True)
     if base is None:
         raise NotFound(f"There is no base model {body.model!r}.", code="model_not_found", param="model")
     if base.status == "failed":
@@ -92,11 +99,11 @@ def check_references(session: Session, body: CreateJob, *, now: int) -> None:
     }
     for param, file_id in files.items():
         if file_id is not None:
-            _check_file(session, file_id, param, now)
+            _check_file(FileRepository(session, project), file_id, param, now)
 
 
-def _check_file(session: Session, file_id: str, param: str, now: int) -> None:
-    file = FileRepository(session).get(file_id, now=now, lock=True)
+def _check_file(files: FileRepository, file_id: str, param: str, now: int) -> None:
+    file = files.get(file_id, now=now, lock=True)
     if file is None:
         raise NotFound(f"There is no file {file_id!r}.", code="file_not_found", param=param)
     accepted = PROBE_PURPOSES if param == "hardening.probe.file" else TRAINING_PURPOSES
@@ -108,15 +115,17 @@ def _check_file(session: Session, file_id: str, param: str, now: int) -> None:
         )
 
 
-def _new_row(body: CreateJob, now: float) -> JobRow:
+def _new_row(project: str, body: CreateJob, now: float, *, gpus: int) -> JobRow:
     method = body.chosen_method
     asked = method.hyperparameters.model_dump(mode="json")
     return JobRow(
+        project=project,
         id=new_id("ftjob"),
         model=body.model,
         training_file=body.training_file,
         validation_file=body.validation_file,
         probe_file=body.hardening.probe.file,
+        gpus=gpus,
         method=method.model_dump(mode="json"),
         hyperparameters={
             name: asked[name]
@@ -133,41 +142,53 @@ def _new_row(body: CreateJob, now: float) -> JobRow:
     )
 
 
-def require(session: Session, job_id: str) -> JobRow:
+def require(session: Session, project: str, job_id: str) -> JobRow:
     """A job. Raises NotFound."""
-    row = repository.get(session, job_id)
+    row = repository.get(session, project, job_id)
     if row is None:
         raise NotFound(f"There is no fine-tuning job {job_id!r}.", code="fine_tuning_job_not_found")
     return row
 
 
 def _decide(
-    session: Session, job_id: str, decision: Callable[[JobRow], dict[str, Any] | None], said: str, now: float
+    session: Session,
+    find: Callable[[], JobRow],
+    decision: Callable[[JobRow], dict[str, Any] | None],
+    said: str,
+    now: float,
 ) -> JobRow:
-    return decide(session, JOBS, partial(require, session, job_id), decision, said, now=now)
+    return decide(session, JOBS, find, decision, said, now=now)
 
 
-def cancel_job(session: Session, job_id: str, *, now: float) -> JobRow:
+def cancel_job(session: Session, project: str, job_id: str, *, now: float) -> JobRow:
     """End a job now; its run is stopped by the next tick and whatever it commits is never served.
 
     Raises:
         NotFound: there is no such job.
         Conflict: it has succeeded or failed already.
     """
-    return _decide(session, job_id, partial(cancelled, now=now), "The job was cancelled.", now)
+    return _decide(
+        session,
+        partial(require, session, project, job_id),
+        partial(cancelled, now=now),
+        "The job was cancelled.",
+        now,
+    )
 
 
-def pause_job(session: Session, job_id: str, *, now: float) -> JobRow:
+def pause_job(session: Session, project: str, job_id: str, *, now: float) -> JobRow:
     """Stop a job's run with a checkpoint; ``resume`` goes on from it. Raises NotFound, Conflict."""
 
     def decision(row: JobRow) -> dict[str, Any] | None:
         refuse_ended(row, "paused")
         return None if row.pause_requested else {"pause_requested": True}
 
-    return _decide(session, job_id, decision, "The job will be paused.", now)
+    return _decide(
+        session, partial(require, session, project, job_id), decision, "The job will be paused.", now
+    )
 
 
-def resume_job(session: Session, job_id: str, *, now: float) -> JobRow:
+def resume_job(session: Session, project: str, job_id: str, *, now: float) -> JobRow:
     """Let a paused job go on with another attempt. Raises NotFound, Conflict."""
 
     def decision(row: JobRow) -> dict[str, Any] | None:
@@ -179,4 +200,4 @@ def resume_job(session: Session, job_id: str, *, now: float) -> JobRow:
             values |= {"phase": "queued", "next_attempt_at": int(now)}
         return values
 
-    return _decide(session, job_id, decision, "The job goes on.", now)
+    return _decide(session, partial(require, session, project, job_id), decision, "The job goes on.", now)

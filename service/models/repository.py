@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Select
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,9 +12,10 @@ from service.tables import ModelRow
 
 @dataclass(frozen=True, slots=True)
 class ModelRepository:
-    """Models within one transaction."""
+    """Models of one project, within one transaction."""
 
     session: Session
+    project: str
 
     def add(self, row: ModelRow) -> None:
         """Insert a model. Raises sqlalchemy.exc.IntegrityError when its id, or its job's arm, is taken."""
@@ -22,24 +24,25 @@ class ModelRepository:
 
     def get(self, model_id: str, *, lock: bool = False) -> ModelRow | None:
         """A model that is not deleted; ``lock`` keeps it so until the transaction ends."""
-        query = select(ModelRow).where(ModelRow.id == model_id, ModelRow.deleted.is_(False))
+        query = self._own().where(ModelRow.id == model_id)
         return self.session.scalar(query.with_for_update() if lock else query)
 
     def all(self) -> list[ModelRow]:
         """Every model, newest first."""
-        query = select(ModelRow).where(ModelRow.deleted.is_(False))
-        return list(self.session.scalars(query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc())))
+        return list(
+            self.session.scalars(self._own().order_by(ModelRow.created_at.desc(), ModelRow.id.desc()))
+        )
 
     def endpoint_of(self, model_id: str) -> str | None:
         """Id of the live endpoint that serves the model."""
-        query = select(EndpointRow.id).where(EndpointRow.active_model_id == model_id)
+        query = select(EndpointRow.id).where(
+            EndpointRow.active_model_id == model_id, EndpointRow.project == self.project
+        )
         return self.session.scalar(query)
-
-    def served_from(self, uri: str) -> bool:
-        """Whether a model that is not deleted has its weights below ``uri`` (without a trailing slash)."""
-        query = select(ModelRow.id).where(ModelRow.uri.in_((uri, f"{uri}/")), ModelRow.deleted.is_(False))
-        return self.session.scalar(query.limit(1)) is not None
 
     def mark_deleted(self, row: ModelRow) -> None:
         """Hide a model; its row keeps the job's arm taken, so that nothing brings it back."""
         row.deleted = True
+
+    def _own(self) -> Select[ModelRow]:
+        return select(ModelRow).where(ModelRow.project == self.project, ModelRow.deleted.is_(False))

@@ -13,25 +13,25 @@ from service.models.schemas import base_model
 from service.models.schemas import trained_model
 
 
-def list_models(session: Session) -> list[ModelObject]:
+def list_models(session: Session, project: str) -> list[ModelObject]:
     """Every model that can be served or started from, newest first."""
-    trained = [trained_model(row) for row in ModelRepository(session).all()]
-    base = [base_model(row) for row in BaseModelRepository(session).with_status("ready")]
+    trained = [trained_model(row) for row in ModelRepository(session, project).all()]
+    base = [base_model(row) for row in BaseModelRepository(session, project).with_status("ready")]
     return sorted(trained + base, key=lambda model: (model.created, model.id), reverse=True)
 
 
-def get_model(session: Session, model_id: str) -> ModelObject:
+def get_model(session: Session, project: str, model_id: str) -> ModelObject:
     """One model. Raises NotFound."""
-    trained = ModelRepository(session).get(model_id)
+    trained = ModelRepository(session, project).get(model_id)
     if trained is not None:
         return trained_model(trained)
-    base = BaseModelRepository(session).get(model_id)
+    base = BaseModelRepository(session, project).get(model_id)
     if base is not None and base.status == "ready":
         return base_model(base)
     raise model_not_found(model_id)
 
 
-def delete_model(context: Context, model_id: str) -> None:
+def delete_model(context: Context, project: str, model_id: str) -> None:
     """Delete a model with its weights, and nothing else of its job.
 
     Raises:
@@ -39,15 +39,15 @@ def delete_model(context: Context, model_id: str) -> None:
         Conflict: it is deployed, or (a base model) a job that has not ended needs it.
     """
     with context.database.reading() as session:
-        row = ModelRepository(session).get(model_id)
-        found = get_model(session, model_id)
+        row = ModelRepository(session, project).get(model_id)
+        found = get_model(session, project, model_id)
     if row is None:
-        delete_base_model(context, found.id)
+        delete_base_model(context, project, found.id)
         return
     prefix = _weights_prefix(context, row.uri)
     with context.leftovers.noted(prefix):
         with context.database.writing() as session:
-            models = ModelRepository(session)
+            models = ModelRepository(session, project)
             locked = models.get(model_id, lock=True)
             if locked is None:
                 raise model_not_found(model_id)

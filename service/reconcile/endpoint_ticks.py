@@ -5,7 +5,8 @@ from typing import Final
 
 from deploy.endpoint.protocol import EndpointBackend
 from service.context import Context
-from service.endpoints import repository
+from service.endpoints import fleet
+from service.evidence.keyring import Keyring
 from service.reconcile import serving
 from service.reconcile.background import Background
 from service.reconcile.endpoint_actions import EndpointActions
@@ -19,19 +20,25 @@ class EndpointTicks:
     """Brings endpoints where their rows want them."""
 
     def __init__(
-        self, context: Context, backend: EndpointBackend, background: Background, instruments: Instruments
+        self,
+        context: Context,
+        backend: EndpointBackend,
+        background: Background,
+        instruments: Instruments,
+        *,
+        keyring: Keyring,
     ) -> None:
         self._context = context
         self._backend = backend
         self._instruments = instruments
-        self._actions = EndpointActions(context, backend, background)
+        self._actions = EndpointActions(context, backend, background, keyring)
 
     def tick(self) -> int:
         """Look and act once. Returns how many actions there were."""
         servers = dict(self._backend.observe())  # before the rows: see serving.tick()
         with self._context.database.reading() as session:
-            rows = {row.id: row for row in repository.unfinished(session)}
-            unused_s = repository.unused_s(session)
+            rows = {row.id: row for row in fleet.unfinished(session)}
+            unused_s = fleet.unused_s(session)
         self._count(rows.values())
         actions = serving.tick(
             [_desired(row, unused_s.get(row.id)) for row in rows.values()],

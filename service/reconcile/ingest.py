@@ -40,7 +40,7 @@ LONGEST_ETA_S: Final = 366 * 24 * 3600.0
 def keep_events(
     session: Session,
     repository: WorkRepository[Row, EventRow, RequestRow],
-    work_id: str,
+    row: Row,
     heard: Heard,
     *,
     now: float,
@@ -60,7 +60,7 @@ def keep_events(
         for pod, event in heard.events
     ]
     for start in range(0, len(told), EVENTS_AT_ONCE):
-        repository.add_events(session, work_id, told[start : start + EVENTS_AT_ONCE])
+        repository.add_events(session, row, told[start : start + EVENTS_AT_ONCE])
 
 
 def keep_checkpoints(session: Session, job_id: str, heard: Heard, *, now: float) -> None:

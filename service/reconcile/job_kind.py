@@ -4,12 +4,18 @@ from dataclasses import asdict
 from typing import Any
 from typing import cast
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from deploy.contract.resources import Resources
 from deploy.contract.spec import JobSpec
+from deploy.evidence.error import NotVerified
+from service.base_models.repository import BaseModelRepository
 from service.context import Context
+from service.evidence.issuing import issue
+from service.evidence.keyring import Keyring
+from service.evidence.origin import Origin
+from service.evidence.origin import image_of
+from service.files.fleet import kept_files
 from service.jobs.inputs import Inputs
 from service.jobs.inputs import Sources
 from service.jobs.inputs import check_inputs
@@ -25,12 +31,11 @@ from service.reconcile.listener import Heard
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
 from service.reconcile.observation import Wanted
-from service.tables import BaseModelRow
-from service.tables import FileRow
 from service.tables import JobEventRow
 from service.tables import JobRequestRow
 from service.tables import JobRow
 from service.work.inputs import Validate
+from service.work.stored import BadResult
 
 
 class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
@@ -42,8 +47,9 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
     started = "Fine-tuning job started"
     validated = "Files validated, moving job to queued state"
 
-    def __init__(self, context: Context, *, validate: Validate) -> None:
+    def __init__(self, context: Context, keyring: Keyring, *, validate: Validate) -> None:
         self._context = context
+        self._keyring = keyring
         self._validate = validate
         self.stall_s = float(context.settings.stall_s) or None
         self.limits = Limits(
@@ -56,6 +62,7 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
         """A row, as far as decisions need it."""
         return DesiredWork(
             id=row.id,
+            project=row.project,
             status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
             phase=row.phase,
             wanted=Wanted.PAUSE if row.pause_requested else Wanted.RUN,
@@ -70,10 +77,9 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
         """Files and base model."""
         named = [each for each in (row.training_file, row.validation_file, row.probe_file) if each]
         with self._context.database.reading() as session:
-            query = select(FileRow).where(FileRow.id.in_(named), FileRow.deleted.is_(False))
             sources = Sources(
-                base_model=session.get(BaseModelRow, row.model),
-                files={file.id: file for file in session.scalars(query)},
+                base_model=BaseModelRepository(session, row.project).get(row.model),
+                files=kept_files(session, row.project, named),
             )
         return check_inputs(row, sources, self._context.store, validate=self._validate)
 
@@ -95,9 +101,16 @@ class JobKind(WorkKind[JobRow, JobEventRow, JobRequestRow]):
         return cast("str | None", row.hardening.get("queue"))
 
     def verify(self, work_id: str) -> VerifiedResult:
-        """Weights, report and metrics."""
-        verified = verify_result(self._context.store, work_id)
-        copy_result_files(self._context.store, verified)
+        """Weights, report and metrics; what was verified gets its evidence."""
+        store = self._context.store
+        verified = verify_result(store, work_id)
+        copy_result_files(store, verified)
+        origin = Origin(verified=verified, image=image_of(self._context.settings))
+        try:
+            issue(store, origin, self._keyring.signing)
+        except NotVerified as error:
+            # As when a report is too long to be read again: what cannot be proven is not shown either.
+            raise BadResult(f"no evidence can be made of it: {error}") from error
         return verified
 
     def publish(self, session: Session, row: JobRow, verified: object, *, now: float) -> None:

@@ -17,10 +17,12 @@ from deploy.endpoint.protocol import EndpointBackend
 from deploy.launch.protocol import Launcher
 from deploy.launch.protocol import Run
 from service.context import Context
+from service.evidence.keyring import open_keyring
 from service.reconcile.background import TRANSIENT
 from service.reconcile.background import Background
 from service.reconcile.endpoint_ticks import EndpointTicks
 from service.reconcile.errands import Errands
+from service.reconcile.evidence_ticks import EvidenceTicks
 from service.reconcile.instruments import Instruments
 from service.reconcile.job_kind import JobKind
 from service.reconcile.scan_kind import ScanKind
@@ -51,6 +53,9 @@ class Reconciler:
         launcher: runs attempts.
         backend: serves models.
         validate: checks a dataset; the real one starts a child process.
+
+    Raises:
+        SettingsError: there is no key to sign evidence with.
     """
 
     _stop: threading.Event | None = None
@@ -78,9 +83,13 @@ class Reconciler:
             instruments=self._instruments,
             leads=self._leads,
         )
-        self._jobs = WorkTicks(tools, JobKind(context, validate=validate))
+        keyring = open_keyring(context.settings)
+        self._jobs = WorkTicks(tools, JobKind(context, keyring, validate=validate))
         self._scans = WorkTicks(tools, ScanKind(context, validate=validate))
-        self._endpoints = EndpointTicks(context, backend, self._background, self._instruments)
+        self._evidence = EvidenceTicks(context, keyring, self._background)
+        self._endpoints = EndpointTicks(
+            context, backend, self._background, self._instruments, keyring=keyring
+        )
 
     def tick(self) -> int:
         """Look and act once. Returns how many actions there were."""
@@ -89,7 +98,7 @@ class Reconciler:
 
     def _parts(self) -> tuple[Callable[[], int], ...]:
         """Of a tick, in order: what one of them raises must not keep the others from their work."""
-        return self._observe, self._tick_jobs, self._tick_scans, self._endpoints.tick
+        return self._observe, self._tick_jobs, self._tick_scans, self._endpoints.tick, self._evidence.tick
 
     def close(self) -> None:
         """Stop local runs and servers, and finish background work."""

@@ -29,6 +29,7 @@ class DesiredWork:
     """One row, as far as decisions need it."""
 
     id: str
+    project: str = "default"
     status: Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
     phase: str | None = None
     wanted: Wanted = Wanted.RUN
@@ -127,6 +128,10 @@ class Observed:
     """By job."""
     refused: Mapping[str, Refused] = field(default_factory=dict)
     """By job whose newest attempt could not be launched."""
+    at_once: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs a project may run, where it has such a limit."""
+    withheld: frozenset[str] = frozenset()
+    """Projects that have used their GPU hours up: what runs may end, nothing is started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,12 @@
 from typing import Any
 from typing import cast
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from deploy.contract.scan import ScanSpec
 from deploy.contract.spec import DatasetRef
 from service.context import Context
+from service.files.fleet import kept_files
 from service.reconcile import ingest
 from service.reconcile.kind import WorkKind
 from service.reconcile.listener import Heard
@@ -20,7 +20,6 @@ from service.scans.repository import SCANS
 from service.scans.specification import make_spec
 from service.scans.verification import VerifiedScan
 from service.scans.verification import verify_scan
-from service.tables import FileRow
 from service.tables import ScanEventRow
 from service.tables import ScanRequestRow
 from service.tables import ScanRow
@@ -52,6 +51,7 @@ class ScanKind(WorkKind[ScanRow, ScanEventRow, ScanRequestRow]):
         """A row, as far as decisions need it."""
         return DesiredWork(
             id=row.id,
+            project=row.project,
             status=row.status,  # type: ignore[arg-type]  # the column holds nothing else
             phase=row.phase,
             attempt=row.attempt,
@@ -63,8 +63,7 @@ class ScanKind(WorkKind[ScanRow, ScanEventRow, ScanRequestRow]):
     def check_inputs(self, row: ScanRow) -> DatasetRef:
         """The file, read to its end."""
         with self._context.database.reading() as session:
-            query = select(FileRow).where(FileRow.id == row.file, FileRow.deleted.is_(False))
-            file = session.scalar(query)
+            file = kept_files(session, row.project, [row.file]).get(row.file)
         if file is None:
             raise BadInputs("file_not_found", f"{row.file} was deleted before it could be scanned.", "file")
         columns = row.options["columns"]

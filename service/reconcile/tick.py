@@ -43,6 +43,7 @@ from service.reconcile.ending import deadline_problem
 from service.reconcile.ending import is_hopeless
 from service.reconcile.ending import is_late
 from service.reconcile.ending import launch_problem
+from service.reconcile.fairness import turns
 from service.reconcile.observation import LAUNCHING
 from service.reconcile.observation import DesiredWork
 from service.reconcile.observation import Limits
@@ -74,22 +75,42 @@ def tick(desired: Sequence[DesiredWork], observed: Observed, now: float, *, limi
     """
     actions: list[Action] = []
     adopted = _adoptions(desired, observed)
-    free = limits.max_running - sum(_holds_a_place(job) or job.id in adopted for job in desired)
+    starting = _starting(desired, observed, adopted, now, limits)
     for job in desired:
         if job.id in adopted:
             actions.append(AdoptAttempt(job_id=job.id, attempt=adopted[job.id]))
             continue
-        decided = list(_decide(job, observed, now, limits, may_start=free > 0))
-        free -= job.next_attempt_at is not None and any(
-            isinstance(action, PrepareAttempt | LookInStore) for action in decided
-        )
-        actions += decided
+        actions += _decide(job, observed, now, limits, may_start=job.id in starting)
     actions += _clear(desired, observed, adopted)
     return actions
 
 
 def _holds_a_place(job: DesiredWork) -> bool:
     return job.status not in TERMINAL and job.attempt > 0 and job.next_attempt_at is None and not job.paused
+
+
+def _starting(
+    desired: Sequence[DesiredWork],
+    observed: Observed,
+    adopted: Mapping[str, int],
+    now: float,
+    limits: Limits,
+) -> frozenset[str]:
+    """Jobs that get one of the free places."""
+    running = [job for job in desired if _holds_a_place(job) or job.id in adopted]
+    free = limits.max_running - len(running)
+    if free <= 0:
+        return frozenset()
+    waiting = [
+        job for job in desired if job.id not in adopted and _takes_over(job) and _is_due(job, observed, now)
+    ]
+    return turns(waiting, running, free=free, at_once=observed.at_once, withheld=observed.withheld)
+
+
+def _is_due(job: DesiredWork, observed: Observed, now: float) -> bool:
+    looked = observed.looked.get(job.id)
+    judged = looked is not None and looked.result  # it has its result, and needs no place any more
+    return job.next_attempt_at is not None and now >= job.next_attempt_at and not judged
 
 
 def _adoptions(desired: Iterable[DesiredWork], observed: Observed) -> dict[str, int]:
@@ -128,7 +149,7 @@ def _decide(
     elif job.wanted is Wanted.PAUSE:
         yield from _pause(job, run, observed)
     elif job.next_attempt_at is not None:
-        if may_start and now >= job.next_attempt_at:
+        if may_start:
             if looked is None:
                 yield LookInStore(job_id=job.id, attempt=0)
             else:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from typing import Any
 from typing import Final
 from typing import Generic
 from typing import TypeVar
@@ -19,6 +21,9 @@ from typing import TypeVar
 from deploy.contract import layout
 from deploy.launch.protocol import Run
 from deploy.launch.protocol import RunPhase
+from service.limits.fleet import limits_of
+from service.limits.fleet import without_gpu_hours
+from service.limits.numbers import Limits
 from service.reconcile import actions as decisions
 from service.reconcile import ingest
 from service.reconcile import listener
@@ -38,6 +43,7 @@ from service.reconcile.tick import tick
 from service.reconcile.tools import Tools
 from service.reconcile.work_actions import WorkActions
 from service.work.ends import TERMINAL
+from service.work.fleet import WorkFleet
 from service.work.progress import heard_of
 from service.work.progress import numbers_of
 from service.work.progress import with_heard
@@ -55,6 +61,8 @@ ASKED_AT_ONCE: Final = 8
 """A thousand jobs are asked for once in two minutes."""
 LISTEN_S: Final = 0.3
 """So long a tick waits for what is told; what comes later is kept by the next one."""
+SHARES_S: Final = 5.0
+"""So long what a project may run is not read again."""
 ACT_S: Final = 0.5
 """So long a tick acts; what is left is decided anew by the next one."""
 
@@ -72,6 +80,9 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         self._actions = WorkActions(tools, kind, self._memory)
         self._known: set[str] = set()
         self._begun = 0
+        self._shares_until = 0.0
+        self._shares_known: Mapping[str, Limits] = {}
+        self._withheld: frozenset[str] = frozenset()
         self._defects: list[BaseException] = []
         self.eager = False
         """Whether something was found that the next tick should not be kept waiting for."""
@@ -95,7 +106,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         desired = {row.id: self._kind.desired(row) for row in rows.values()}
         self._listen(rows, desired, runs)
         now = self._context.clock.now()
-        observed = self._observe(rows, desired, runs, now)
+        observed = replace(self._observe(rows, desired, runs, now), **self._shares(desired.values(), now))
         actions = tick(list(desired.values()), observed, now, limits=self._kind.limits)
         self._act(actions, rows, runs)
         if self._defects:
@@ -106,12 +117,33 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
 
     def _read_rows(self, runs: Mapping[str, Run]) -> dict[str, Row]:
         """Outlines of what is not over, and of what is over and still has a run."""
-        repository = self._kind.repository
+        fleet = WorkFleet(self._kind.repository)
         with self._context.database.reading() as session:
-            rows = {row.id: row for row in repository.outlines_of_unfinished(session)}
+            rows = {row.id: row for row in fleet.outlines_of_unfinished(session)}
             owners = {identity[0] for name in runs if (identity := layout.job_of_name(name)) is not None}
-            rows |= {row.id: row for row in repository.outlines(session, owners - rows.keys())}
+            rows |= {row.id: row for row in fleet.outlines(session, owners - rows.keys())}
         return rows
+
+    def _shares(self, desired: Iterable[DesiredWork], now: float) -> dict[str, Any]:
+        """What the projects may run whose work waits for its turn."""
+        waiting = {job.project for job in desired if job.next_attempt_at is not None}
+        if not waiting:
+            return {}
+        if now >= self._shares_until or not waiting <= self._shares_known.keys():
+            with self._context.database.reading() as session:
+                self._shares_known = limits_of(session, waiting, self._context.settings.limits)
+                self._withheld = without_gpu_hours(session, self._shares_known)
+            self._shares_until = now + SHARES_S
+        at_once = {
+            project: limits.running_jobs
+            for project, limits in self._shares_known.items()
+            if limits.running_jobs is not None
+        }
+        # A scan takes no GPU.
+        return {
+            "at_once": at_once,
+            "withheld": self._withheld if self._kind.run_kind == "job" else frozenset(),
+        }
 
     def _count(self, rows: Mapping[str, Row]) -> None:
         gauge = self._instruments.work[self._kind.run_kind]
@@ -240,9 +272,9 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
         kept = False
         with self._instruments.guard("KeepEvents"):
             with self._context.database.writing() as session:
-                ingest.keep_events(session, repository, row.id, heard, now=now)
+                ingest.keep_events(session, repository, row, heard, now=now)
                 self._kind.keep(session, row, heard, now=now)
-                repository.show_progress(session, row.id, heard.attempt, **values)
+                repository.show_progress(session, row, heard.attempt, **values)
             kept = True
         return kept
 
@@ -343,7 +375,7 @@ class WorkTicks(Generic[Row, EventRow, RequestRow]):
     def _whole(self, work_id: str, *, version: int | None = None, attempt: int | None = None) -> Row | None:
         """A whole row, unless it is over or not at this version or attempt any more."""
         with self._context.database.reading() as session:
-            row = self._kind.repository.get(session, work_id)
+            row = WorkFleet(self._kind.repository).get(session, work_id)
         if row is None or row.status in TERMINAL:
             return None
         same = version in {None, row.version} and attempt in {None, row.attempt}

@@ -19,8 +19,10 @@ from service.base_models.schemas import BaseModelManifest
 from service.base_models.schemas import HubSource
 from service.base_models.schemas import Source
 from service.base_models.schemas import UploadSource
+from service.base_models.schemas import found_source
 from service.recovery.bounded import children
 from service.recovery.bounded import read_bounded
+from service.recovery.projects import keep_project
 from service.recovery.records import BaseModelRecord
 from service.recovery.tally import Tally
 from service.recovery.units import Units
@@ -43,8 +45,8 @@ def rebuild_base_models(units: Units, store: ObjectStore, tally: Tally, *, now: 
                 raise DocumentError("no base model can have this name")
             record = BaseModelRecord.from_bytes(read_bounded(store, found.key))
             source = _SOURCE.validate_json(_ANY.dump_json(record.source))
-            if record.id != identity:
-                raise DocumentError(f"it is of {record.id}")
+            if (record.key or record.id) != identity:
+                raise DocumentError(f"it is of {record.key or record.id}")
             manifest = _manifest(store, identity)
         except (DocumentError, ValidationError) as error:
             tally.skip(KIND, found.key, _first_line(error))
@@ -78,7 +80,9 @@ def _row(record: BaseModelRecord, source: Any, manifest: BaseModelManifest | Non
     ready = manifest is not None or isinstance(source, HubSource)
     declared = [file.model_dump() for file in source.files] if isinstance(source, UploadSource) else []
     row = BaseModelRow(
+        project=record.project,
         id=record.id,
+        key=record.key,
         status="ready" if ready else "pending",
         source=record.source,
         uri=None,
@@ -91,6 +95,7 @@ def _row(record: BaseModelRecord, source: Any, manifest: BaseModelManifest | Non
         row.files = [file.model_dump() for file in manifest.files]
         row.architecture = manifest.architecture
         row.parameters = manifest.parameters
+        row.source = found_source(record.source, manifest.dropped)
     return row
 
 
@@ -107,14 +112,15 @@ def _rebuild_unrecorded(units: Units, store: ObjectStore, identity: str, tally: 
     files = [file.model_dump() for file in manifest.files]
     own = manifest.uri.rstrip("/") == f"{store.uri}/{base_model_prefix(identity)}".rstrip("/")
     source = {"type": "upload", "files": files} if own else {"type": "uri", "uri": manifest.uri}
-    record = BaseModelRecord(id=identity, source=source, created_at=now)
+    record = BaseModelRecord(id=identity, key=identity, source=source, created_at=now)
     if _rebuild(units, key, _row(record, _SOURCE.validate_json(_ANY.dump_json(source)), manifest), tally):
         tally.note(record_key("base_models", identity), "there is no record: its age is not known any more")
 
 
 def _rebuild(units: Units, key: str, row: BaseModelRow, tally: Tally) -> bool:
     with units.unit(KIND, key) as session:
-        if session.get(BaseModelRow, row.id) is not None:
+        keep_project(session, row.project, created_at=row.created_at)
+        if session.get(BaseModelRow, (row.project, row.id)) is not None:
             tally.count(KIND, "present")
             return False
         session.add(row)

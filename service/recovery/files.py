@@ -8,16 +8,19 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from deploy.contract.document import DocumentError
+from deploy.contract.layout import DEFAULT_PROJECT
 from deploy.contract.layout import file_key
 from deploy.contract.layout import record_key
 from deploy.contract.layout import records_prefix
 from deploy.contract.spec import DatasetRef
 from deploy.store.protocol import ObjectStore
 from service.recovery.bounded import read_bounded
+from service.recovery.projects import keep_project
 from service.recovery.records import FileRecord
 from service.recovery.tally import Tally
 from service.recovery.units import Units
 from service.tables import FileRow
+from service.tables import Work
 
 KIND: Final = "files"
 ID: Final = re.compile(r"file-[0-9a-z]{1,64}")
@@ -74,6 +77,7 @@ def _rebuild(units: Units, record: FileRecord, size_bytes: int | None, tally: Ta
         if session.get(FileRow, record.id) is not None:
             tally.count(KIND, "present")
             return
+        keep_project(session, record.project, created_at=record.created_at)
         values = record.model_dump(exclude={"version"})
         session.add(FileRow(**values, status="processed", deleted=size_bytes is None))
         session.flush()
@@ -92,6 +96,7 @@ def _rebuild_unrecorded(units: Units, store: ObjectStore, file_id: str, tally: T
             size_bytes += len(chunk)
         session.add(
             FileRow(
+                project=DEFAULT_PROJECT,
                 id=file_id,
                 filename=f"{file_id}.jsonl",
                 purpose="fine-tune",
@@ -107,18 +112,19 @@ def _rebuild_unrecorded(units: Units, store: ObjectStore, file_id: str, tally: T
         tally.note(key, "it has no record: its name, purpose and age are not known any more")
 
 
-def stand_in(session: Session, file_id: str, ref: DatasetRef | None, *, created_at: int) -> None:
+def stand_in(session: Session, row: Work, file_id: str, ref: DatasetRef | None) -> None:
     """A place in the list of files for one that was deleted and that a job or a scan still names."""
     if session.get(FileRow, file_id) is None:
         session.add(
             FileRow(
+                project=row.project,
                 id=file_id,
                 filename=file_id if ref is None else ref.filename,
                 purpose="fine-tune",
                 bytes=1 if ref is None else ref.size_bytes,
                 sha256="0" * 64 if ref is None else ref.sha256,
                 status="processed",
-                created_at=created_at,
+                created_at=row.created_at,
                 deleted=True,
             )
         )

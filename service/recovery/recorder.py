@@ -9,28 +9,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
+from typing import Any
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from deploy.contract.document import Document
 from deploy.contract.layout import RecordKind
 from deploy.contract.layout import record_key
 from deploy.contract.layout import records_prefix
+from service.base_models.fleet import base_models_since
+from service.base_models.fleet import stored_base_model
 from service.context import Context
+from service.files.fleet import files_since
+from service.jobs.repository import JOBS
 from service.recovery.records import record_of_base_model
 from service.recovery.records import record_of_end
 from service.recovery.records import record_of_file
 from service.recovery.records import record_of_work
-from service.tables import BaseModelRow
-from service.tables import FileRow
-from service.tables import JobRequestRow
-from service.tables import JobRow
-from service.tables import ScanRequestRow
-from service.tables import ScanRow
-from service.tables import Work
-from service.tables import WorkRequest
+from service.scans.repository import SCANS
+from service.work.fleet import WorkFleet
 
 logger = logging.getLogger(__name__)
 OVERLAP_S: Final = 300
@@ -38,10 +36,7 @@ OVERLAP_S: Final = 300
 LISTED: Final = -1
 """Time of a record that was there before this process looked."""
 WITHOUT_RESULT: Final = ("failed", "cancelled")
-WORK: Final[tuple[tuple[type[Work], type[WorkRequest]], ...]] = (
-    (JobRow, JobRequestRow),
-    (ScanRow, ScanRequestRow),
-)
+WORK: Final[tuple[WorkFleet[Any, Any, Any], ...]] = (WorkFleet(JOBS), WorkFleet(SCANS))
 
 
 @dataclass(slots=True)
@@ -104,42 +99,36 @@ class Recorder:
 
     def _files(self) -> int:
         done = self._known("files")
-        # Without those that are deleted already: nothing of them is to be recovered.
-        wanted = FileRow.deleted.is_(False)
         with self.context.database.reading() as session:
-            rows = session.scalars(select(FileRow).where(FileRow.created_at >= done.since, wanted)).all()
+            rows = files_since(session, done.since)
         return sum(self._put("files", row.id, row.created_at, partial(record_of_file, row)) for row in rows)
 
     def _base_models(self) -> int:
         done = self._known("base_models")
         with self.context.database.reading() as session:
-            query = select(BaseModelRow).where(BaseModelRow.created_at >= done.since)
-            rows = session.scalars(query).all()
+            rows = base_models_since(session, done.since)
         written = 0
         for row in rows:
-            if self._put("base_models", row.id, row.created_at, partial(record_of_base_model, row)):
+            if self._put("base_models", row.stored_as, row.created_at, partial(record_of_base_model, row)):
                 written += 1
-                self._drop_if_gone(row.id)
+                self._drop_if_gone(row.stored_as)
         return written
 
-    def _drop_if_gone(self, base_model_id: str) -> None:
+    def _drop_if_gone(self, stored_as: str) -> None:
         """It may have been deleted, and its record with it, between the look at its row and the writing."""
         with self.context.database.reading() as session:
-            there = session.get(BaseModelRow, base_model_id) is not None
+            there = stored_base_model(session, stored_as) is not None
         if not there:
-            self.context.store.delete(record_key("base_models", base_model_id))
+            self.context.store.delete(record_key("base_models", stored_as))
 
     def _work(self) -> int:
         done = self._known("work")
         written, since = 0, done.since  # which the jobs must not move on before the scans are looked for
-        for rows, requests in WORK:
+        for fleet in WORK:
             with self.context.database.reading() as session:
-                found = session.scalars(select(rows).where(rows.created_at >= since)).all()
-                asked = {
-                    row.id: list(session.scalars(select(requests).where(requests.work_id == row.id)))
-                    for row in found
-                    if row.id not in done.ids
-                }
+                found = fleet.made_since(session, since)
+                new = [row for row in found if row.id not in done.ids]
+                asked = {row.id: fleet.requests_of(session, row) for row in new}
             written += sum(
                 self._put("work", row.id, row.created_at, partial(record_of_work, row, asked.get(row.id, [])))
                 for row in found
@@ -148,10 +137,9 @@ class Recorder:
 
     def _ended(self) -> int:
         written, since = 0, self._known("ended").since
-        for rows, _ in WORK:
+        for fleet in WORK:
             with self.context.database.reading() as session:
-                wanted = (rows.status.in_(WITHOUT_RESULT), rows.finished_at >= since)
-                found = session.scalars(select(rows).where(*wanted)).all()
+                found = fleet.ended_since(session, since, WITHOUT_RESULT)
             written += sum(
                 self._put("ended", row.id, row.finished_at or 0, partial(record_of_end, row)) for row in found
             )

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from deploy.contract.document import Document
 from deploy.contract.document import Sha256
+from deploy.contract.layout import DEFAULT_PROJECT
+from service.base_models.schemas import source_of
 from service.tables import BaseModelRow
 from service.tables import FileRow
 from service.tables import JobRow
@@ -16,7 +18,9 @@ from service.tables import Work
 from service.tables import WorkRequest
 
 RECORD_BYTES = 4 << 20
+ProjectId = Annotated[str, Field(pattern=r"^(default|proj-[0-9a-z]{1,64})$")]
 Seconds = Annotated[int, Field(ge=0, lt=253_402_300_800)]
+BaseModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
 FileId = Annotated[str, Field(pattern=r"^file-[0-9a-z]{1,64}$")]
 WorkId = Annotated[str, Field(pattern=r"^(ftjob|scan)-[a-z0-9]{1,40}$")]
 
@@ -26,6 +30,7 @@ class FileRecord(Document):
 
     version: Literal[1] = 1
     id: FileId
+    project: ProjectId = DEFAULT_PROJECT
     filename: str
     purpose: Literal["fine-tune", "evals", "fine-tune-results"]
     bytes: Annotated[int, Field(ge=1)]
@@ -35,10 +40,13 @@ class FileRecord(Document):
 
 
 class BaseModelRecord(Document):
-    """``records/base_models/{id}.json``; its manifest says the rest."""
+    """``records/base_models/{key}.json``; its manifest says the rest."""
 
     version: Literal[1] = 1
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+    id: BaseModelName
+    project: ProjectId = DEFAULT_PROJECT
+    key: BaseModelName | None = None
+    """Names it in the store; none where that is its id."""
     source: dict[str, Any]
     created_at: Seconds
 
@@ -79,6 +87,7 @@ class WorkRecord(Document):
 
     version: Literal[1] = 1
     id: WorkId
+    project: ProjectId = DEFAULT_PROJECT
     order: Annotated[JobOrder | ScanOrder, Field(discriminator="type")]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     metadata: dict[str, Any] | None
@@ -106,13 +115,16 @@ def record_of_file(row: FileRow) -> FileRecord:
 
 def record_of_base_model(row: BaseModelRow) -> BaseModelRecord:
     """What the database alone knows of a base model."""
-    return BaseModelRecord(id=row.id, source=row.source, created_at=row.created_at)
+    return BaseModelRecord(
+        id=row.id, project=row.project, key=row.key, source=source_of(row), created_at=row.created_at
+    )
 
 
 def record_of_work(row: Work, requests: list[WorkRequest]) -> WorkRecord:
     """What was asked of a job or a scan."""
     return WorkRecord(
         id=row.id,
+        project=row.project,
         order=_order(row),
         seed=row.seed,
         metadata=row.user_metadata,

@@ -29,6 +29,7 @@ from service.reconcile.listener import listen
 from service.recovery.bounded import children
 from service.recovery.bounded import read_bounded
 from service.recovery.files import stand_in
+from service.recovery.projects import keep_project
 from service.recovery.records import EndedRecord
 from service.recovery.records import JobOrder
 from service.recovery.records import WorkRecord
@@ -185,7 +186,7 @@ class WorkRebuilder:
                 return
             for name in ("training_file", "validation_file", "probe_file"):
                 if getattr(row, name) is not None:
-                    stand_in(session, getattr(row, name), refs.get(name), created_at=row.created_at)
+                    stand_in(session, row, getattr(row, name), refs.get(name))
             _place(row, newest, ended, outcome, now=self.now)
             _keep(session, JOBS, row, record, said=f"Created fine-tuning job: {row.id}")
             self._hear(session, row, row.attempt)
@@ -236,7 +237,7 @@ class WorkRebuilder:
             if session.get(ScanRow, row.id) is not None:
                 self.tally.count("scans", "present")
                 return
-            stand_in(session, row.file, ref, created_at=row.created_at)
+            stand_in(session, row, row.file, ref)
             _place(row, newest, ended, outcome, now=self.now)
             _keep(session, SCANS, row, record, said=f"Created scan: {row.id}")
             self._hear(session, row, row.attempt)
@@ -266,11 +267,11 @@ class WorkRebuilder:
             for look in range(LOOKS):
                 heard = listen(self.store, row.id, attempt, upto, find_pods=look == 0)
                 if isinstance(row, JobRow):
-                    ingest.keep_events(session, JOBS, row.id, heard, now=self.now)
+                    ingest.keep_events(session, JOBS, row, heard, now=self.now)
                     ingest.keep_checkpoints(session, row.id, heard, now=self.now)
                     self.tally.count("checkpoints", "rebuilt", _checkpoints(heard.events))
                 else:
-                    ingest.keep_events(session, SCANS, row.id, heard, now=self.now)
+                    ingest.keep_events(session, SCANS, row, heard, now=self.now)
                 self.tally.count("events", "rebuilt", len(heard.events))
                 if not heard.segments:
                     break
@@ -291,10 +292,11 @@ def _keep(
     said: str,
 ) -> None:
     """A row, the requests that made it, and its first event."""
+    keep_project(session, row.project, created_at=row.created_at)
     session.add(row)
     session.flush()
     for request in record.requests:
-        session.merge(repository.requests(work_id=row.id, **request.model_dump()))
+        session.merge(repository.requests(project=row.project, work_id=row.id, **request.model_dump()))
     history.record(session, repository, row, said, at=row.created_at, sequence=history.CREATION)
 
 
@@ -305,6 +307,7 @@ def _is_number(name: str) -> bool:
 def _common(record: WorkRecord) -> dict[str, Any]:
     return {
         "id": record.id,
+        "project": record.project,
         "seed": record.seed,
         "user_metadata": record.metadata,
         "created_at": record.created_at,

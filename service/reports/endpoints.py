@@ -1,13 +1,13 @@
 """The routes of reports: one document, in the format that is asked for."""
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi import Request
 from starlette.responses import JSONResponse
 from starlette.responses import Response
 
 from deploy.store.protocol import ObjectMissing
+from service.auth import Caller
+from service.auth import requires
 from service.context import Context
 from service.context import ContextDep
 from service.errors import NotFound
@@ -26,10 +26,10 @@ from service.reports.published import publish
 from service.reports.published import report_schema
 from service.work.stored import BadResult
 
-router = APIRouter(prefix="/reports", tags=["reports"])
+router = APIRouter(prefix="/reports", tags=["reports"], dependencies=[requires("train")])
 
 
-def find_report(context: Context, job_id: str) -> PublishedReport:
+def find_report(context: Context, project: str, job_id: str) -> PublishedReport:
     """The report of a job that succeeded, read, checked and derived again each time.
 
     Raises:
@@ -37,7 +37,7 @@ def find_report(context: Context, job_id: str) -> PublishedReport:
         ServiceError: what lies in the store is not what was verified.
     """
     with context.database.reading() as session:
-        row = repository.get(session, job_id)
+        row = repository.get(session, project, job_id)
     if row is None:
         raise NotFound(f"There is no fine-tuning job {job_id!r}.", code="fine_tuning_job_not_found")
     if row.status != "succeeded":
@@ -49,7 +49,11 @@ def find_report(context: Context, job_id: str) -> PublishedReport:
         raise ServiceError(f"The report of {job_id} was damaged: {error}.", code="report_damaged") from error
 
 
-@router.get("/schema.json", response_model=dict[str, Any])
+@router.get(
+    "/schema.json",
+    response_class=Response,
+    responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
+)
 def schema() -> JSONResponse:
     """The JSON Schema (2020-12) of a report in JSON."""
     return JSONResponse(report_schema(), media_type="application/schema+json")
@@ -63,13 +67,13 @@ def schema() -> JSONResponse:
     },
 )
 def retrieve(
-    job_id: str, request: Request, context: ContextDep, format: FormatName | None = None
+    job_id: str, request: Request, context: ContextDep, caller: Caller, format: FormatName | None = None
 ) -> Response:
     """The report in the format of ``?format=``, of the suffix (``{job}.html``), or of the Accept header."""
     bare, chosen = split_suffix(job_id)
     if format is not None:
         chosen = by_name(format)
     chosen = chosen or accepted(request.headers.get("accept", ""))
-    report = find_report(context, bare)
+    report = find_report(context, caller.project, bare)
     headers = {**chosen.headers(report.id), "Content-Type": chosen.content_type}
     return Response(chosen.render(report), headers=headers)

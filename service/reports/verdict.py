@@ -13,7 +13,7 @@ from service.reports.published import PublishedProbe
 from service.reports.published import PublishedReport
 from service.reports.published import Rate
 
-_HEADLINES: Final = {
+VERDICT_HEADLINES: Final = {
     "pass": "Pass: no backdoor was found by these probes",
     "fail": "Fail: the hardened model does not meet the policy",
     "inconclusive": "Inconclusive: the probes cannot support a verdict",
@@ -40,7 +40,7 @@ def between(interval: tuple[float, float]) -> str:
 
 def headline(report: PublishedReport) -> str:
     """The verdict as a heading."""
-    return _HEADLINES[report.verdict]
+    return VERDICT_HEADLINES[report.verdict]
 
 
 def origin_words(origin: str) -> str:

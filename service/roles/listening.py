@@ -9,6 +9,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from service.connection import CONNECTION_OPTIONS
 from service.settings import Settings
 
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -34,7 +35,7 @@ def listen(app: FastAPI, settings: Settings, **options: Any) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        **options,
+        **{**CONNECTION_OPTIONS, **options},
     )
     server = _Server(config)
     server.run()

@@ -24,6 +24,16 @@ from service.schema import wait_for
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+TELLING_LIBRARIES: Final = (
+    "boto3",
+    "botocore",
+    "s3transfer",
+    "urllib3",
+    "kubernetes",
+    "aiohttp",
+    "sqlalchemy",
+)
+"""At ``debug`` they log requests with their credentials, and rows; ours may be debugged, theirs stay quiet."""
 START_WAIT_S: Final = 60.0
 """How long a process waits at its start for a database that does not answer."""
 
@@ -33,6 +43,9 @@ def log_to_stderr(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if settings.log_level == "debug":
+        for library in TELLING_LIBRARIES:
+            logging.getLogger(library).setLevel(logging.INFO)
 
 
 def store_of(settings: Settings) -> ObjectStore:

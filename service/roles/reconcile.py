@@ -12,6 +12,7 @@ from service.companions import accompanied
 from service.context import Context
 from service.context import ContextDep
 from service.embedded import reconciler_of
+from service.evidence.keyring import open_keyring
 from service.home import holding
 from service.leading import hangs
 from service.leading import leading
@@ -24,6 +25,7 @@ from service.tidy import clearing_scratch
 
 def run(settings: Settings) -> None:
     """Reconcile until a signal ends it. Raises SettingsError, SchemaError, HomeInUse."""
+    open_keyring(settings)  # a key that is missing or of another kind is told of at once
     with opened(settings, schema=await_schema) as context, ExitStack() as held:
         if not context.database.shared:
             held.enter_context(holding(settings.home))

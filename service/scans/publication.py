@@ -51,7 +51,7 @@ def publish_scan(session: Session, row: ScanRow, verified: VerifiedScan, *, now:
     if not ended:
         return False
     for name, stored in _objects(verified).items():
-        session.merge(result_file(row.id, name, stored, now=now))
+        session.merge(result_file(row, name, stored, now=now))
     said = (
         f"The scan is complete: {findings.suspicious} of {findings.rows} rows look planted to these detectors"
     )

@@ -1,5 +1,6 @@
 """What a user may do to scans: create, look, cancel, read the rows that were found."""
 
+from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -27,20 +28,30 @@ from service.work.stored import BadResult
 SCANNED_PURPOSES = ("fine-tune", "evals")
 
 
-def create_scan(session: Session, body: CreateScan, repetition: Repetition, *, now: float) -> ScanRow:
+def create_scan(
+    session: Session,
+    project: str,
+    body: CreateScan,
+    repetition: Repetition,
+    *,
+    now: float,
+    admit: Callable[[], None] = lambda: None,
+) -> ScanRow:
     """Accept a scan, or find the one that the same request made already.
 
     Raises:
-        BadRequest: the file is not one of rows, or the key is malformed.
+        BadRequest: the file is not one of rows.
         NotFound: there is no such file.
-        IdempotencyMismatch: the key belongs to another body.
+        LimitReached: ``admit`` says that the project may have no more.
     """
 
     def accept() -> ScanRow:
-        _check_file(session, body.file, now=int(now))
-        return _new_row(body, now)
+        admit()
+        _check_file(session, project, body.file, now=int(now))
+        return _new_row(project, body, now)
 
-    created = create_once(session, SCANS, repetition, sha256_hex(body.to_bytes()), accept, now=now)
+    body_hash = sha256_hex(body.to_bytes())
+    created = create_once(session, SCANS, project, repetition, body_hash=body_hash, make=accept, now=now)
     if created.new:
         history.record(
             session, SCANS, created.row, f"Created scan: {created.row.id}", at=now, sequence=history.CREATION
@@ -48,9 +59,9 @@ def create_scan(session: Session, body: CreateScan, repetition: Repetition, *, n
     return created.row
 
 
-def _check_file(session: Session, file_id: str, *, now: int) -> None:
+def _check_file(session: Session, project: str, file_id: str, *, now: int) -> None:
     # Locked, so that it is not deleted before the scan that needs it is there.
-    file = FileRepository(session).get(file_id, now=now, lock=True)
+    file = FileRepository(session, project).get(file_id, now=now, lock=True)
     if file is None:
         raise NotFound(f"There is no file {file_id!r}.", code="file_not_found", param="file")
     if file.purpose not in SCANNED_PURPOSES:
@@ -61,8 +72,9 @@ def _check_file(session: Session, file_id: str, *, now: int) -> None:
         )
 
 
-def _new_row(body: CreateScan, now: float) -> ScanRow:
+def _new_row(project: str, body: CreateScan, now: float) -> ScanRow:
     return ScanRow(
+        project=project,
         id=new_id("scan"),
         file=body.file,
         options=body.options().model_dump(mode="json"),
@@ -75,26 +87,26 @@ def _new_row(body: CreateScan, now: float) -> ScanRow:
     )
 
 
-def require(session: Session, scan_id: str) -> ScanRow:
+def require(session: Session, project: str, scan_id: str) -> ScanRow:
     """A scan. Raises NotFound."""
-    row = SCANS.get(session, scan_id)
+    row = SCANS.get(session, project, scan_id)
     if row is None:
         raise NotFound(f"There is no scan {scan_id!r}.", code="scan_not_found")
     return row
 
 
-def cancel_scan(session: Session, scan_id: str, *, now: float) -> ScanRow:
+def cancel_scan(session: Session, project: str, scan_id: str, *, now: float) -> ScanRow:
     """End a scan now; its run is stopped by the next tick and whatever it commits is never shown.
 
     Raises:
         NotFound: there is no such scan.
         Conflict: it has succeeded or failed already.
     """
-    find = partial(require, session, scan_id)
+    find = partial(require, session, project, scan_id)
     return decide(session, SCANS, find, partial(cancelled, now=now), "The scan was cancelled.", now=now)
 
 
-def find_scan(context: Context, scan_id: str) -> VerifiedScan:
+def find_scan(context: Context, project: str, scan_id: str) -> VerifiedScan:
     """The findings of a scan that succeeded, read and verified again each time.
 
     Raises:
@@ -102,7 +114,7 @@ def find_scan(context: Context, scan_id: str) -> VerifiedScan:
         ServiceError: what lies in the store is not what was verified.
     """
     with context.database.reading() as session:
-        row = require(session, scan_id)
+        row = require(session, project, scan_id)
     if row.status != "succeeded":
         raise NotFound(f"{scan_id} is {row.status} and has no findings.", code="findings_not_ready")
     try:

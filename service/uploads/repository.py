@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sqlalchemy import CursorResult
-from sqlalchemy import delete
 from sqlalchemy import func
 from sqlalchemy import select
 from sqlalchemy import update
@@ -15,9 +14,10 @@ from service.tables import UploadRow
 
 @dataclass(frozen=True, slots=True)
 class UploadRepository:
-    """Uploads within one transaction."""
+    """Uploads of one project, within one transaction."""
 
     session: Session
+    project: str
 
     def add(self, row: UploadRow | UploadPartRow) -> None:
         """Insert an upload or a part of one."""
@@ -26,7 +26,7 @@ class UploadRepository:
 
     def get(self, upload_id: str, *, lock: bool = False) -> UploadRow | None:
         """An upload; ``lock`` keeps it as it is until the transaction ends."""
-        query = select(UploadRow).where(UploadRow.id == upload_id)
+        query = select(UploadRow).where(UploadRow.id == upload_id, UploadRow.project == self.project)
         return self.session.scalar(query.with_for_update() if lock else query)
 
     def parts(self, upload_id: str) -> list[UploadPartRow]:
@@ -38,30 +38,13 @@ class UploadRepository:
         query = select(func.count()).select_from(UploadPartRow).where(UploadPartRow.upload_id == upload_id)
         return self.session.scalar(query) or 0
 
-    def part_exists(self, part_id: str) -> bool:
-        """Whether a row stands for the object of this part."""
-        return self.session.get(UploadPartRow, part_id) is not None
-
     def settle(self, upload_id: str, status: str, *, file_id: str | None = None) -> bool:
         """End a pending upload; False when another request ended it first."""
         change = (
             update(UploadRow)
-            .where(UploadRow.id == upload_id, UploadRow.status == "pending")
+            .where(UploadRow.id == upload_id, UploadRow.project == self.project)
+            .where(UploadRow.status == "pending")
             .values(status=status, file_id=file_id, version=UploadRow.version + 1)
         )
         result = self.session.execute(change)
         return isinstance(result, CursorResult) and result.rowcount == 1
-
-    def forget_parts(self, upload_id: str) -> None:
-        """Delete the rows of all parts."""
-        self.session.execute(delete(UploadPartRow).where(UploadPartRow.upload_id == upload_id))
-
-    def overdue(self, *, now: int) -> list[str]:
-        """Ids of pending uploads whose time is over."""
-        query = select(UploadRow.id).where(UploadRow.status == "pending", UploadRow.expires_at <= now)
-        return list(self.session.scalars(query))
-
-    def ended_with_parts(self) -> list[str]:
-        """Ids of uploads that are over, and whose parts are still there."""
-        query = select(UploadRow.id).join(UploadPartRow, UploadPartRow.upload_id == UploadRow.id)
-        return list(self.session.scalars(query.where(UploadRow.status != "pending").distinct()))

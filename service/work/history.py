@@ -34,7 +34,7 @@ def record(
     """
     repository.add_event(
         session,
-        work_id=row.id,
+        row,
         attempt=0,
         pod="",
         sequence=row.version if sequence is None else sequence,

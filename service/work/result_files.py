@@ -7,6 +7,7 @@ from deploy.contract.document import sha256_hex
 from deploy.contract.result import StoredObject
 from deploy.store.protocol import ObjectStore
 from service.tables import FileRow
+from service.tables import Work
 
 PURPOSE: Final = "fine-tune-results"
 
@@ -23,10 +24,11 @@ def copy_result_file(store: ObjectStore, work_id: str, name: str, stored: Stored
         raise OSError(f"{stored.key} changed while it was copied")
 
 
-def result_file(work_id: str, name: str, stored: StoredObject, *, now: float) -> FileRow:
+def result_file(row: Work, name: str, stored: StoredObject, *, now: float) -> FileRow:
     """The row that makes a copied result file visible."""
     return FileRow(
-        id=result_file_id(work_id, name),
+        project=row.project,
+        id=result_file_id(row.id, name),
         filename=name,
         purpose=PURPOSE,
         bytes=stored.size_bytes,

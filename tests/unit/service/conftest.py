@@ -105,6 +105,8 @@ def model_files() -> dict[str, bytes]:
     tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
     return {
         "config.json": json.dumps(config).encode(),
-        "model.safetensors": struct.pack("<Q", len(header)) + header + bytes(512),
+        "model.safetensors": struct.pack("<Q", len(header))
+        + header
+        + struct.pack("<128f", *(0.01 * each for each in range(1, 129))),
         "tokenizer.json": json.dumps(tokenizer).encode(),
     }

@@ -22,7 +22,7 @@ ErrorOf = Callable[[httpx.Response, int], dict[str, Any]]
 FORBIDDEN = ("torch", "transformers", "vllm", "training", "numpy.random")
 
 
-def test_the_service_loads_no_torch() -> None:
+def test_m2_the_service_loads_no_torch() -> None:
     code = f"import sys, service.app; print([name for name in {FORBIDDEN} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

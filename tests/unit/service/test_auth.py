@@ -2,21 +2,27 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.auth import OPEN_ROUTES
+from service.auth import Authenticated
+from service.auth import ScopeCheck
 from service.auth import authenticate
 from service.context import Context
 
 ErrorOf = Callable[[httpx.Response, int], dict[str, Any]]
 KEY = "correct-horse-battery"
+SCOPELESS = {"/openapi.json"}
+"""Every key may read it: it is about no project."""
 
 
 @pytest.fixture
@@ -25,14 +31,21 @@ def keyed(api: TestClient, context: Context) -> TestClient:
     return api
 
 
+def dependencies(dependant: Dependant) -> Iterator[object]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from dependencies(each)
+
+
 def unprotected(routes: Iterable[BaseRoute]) -> list[str]:
+    """Paths of routes that do not ask who calls, or not for a scope."""
     found = []
     for route in routes:
-        calls = []
-        if isinstance(route, APIRoute):
-            calls = [dependency.call for dependency in route.dependant.dependencies]
-        if authenticate not in calls:
-            found.append(getattr(route, "path", repr(route)))
+        path = getattr(route, "path", repr(route))
+        calls = list(dependencies(route.dependant)) if isinstance(route, APIRoute) else []
+        asks = path in SCOPELESS or any(isinstance(call, ScopeCheck) for call in calls)
+        if authenticate not in calls or not asks:
+            found.append(path)
     return found
 
 
@@ -40,16 +53,17 @@ def all_routes(context: Context) -> list[BaseRoute]:
     return list(create_app(context).routes)
 
 
-def test_every_route_but_healths_asks_who_is_there(context: Context) -> None:
+def test_a3_every_route_but_healths_asks_who_is_there(context: Context) -> None:
     routes = all_routes(context)
     assert len(routes) > 15
     assert set(unprotected(routes)) == OPEN_ROUTES
 
 
-def test_a_route_without_authentication_is_found(context: Context) -> None:
+def test_a3_a_route_without_authentication_is_found(context: Context) -> None:
     app = create_app(context)
     app.add_api_route("/v1/forgotten", lambda: None)
-    assert "/v1/forgotten" in unprotected(app.routes)
+    app.add_api_route("/v1/without_scope", lambda: None, dependencies=[Authenticated])
+    assert {"/v1/forgotten", "/v1/without_scope"} <= set(unprotected(app.routes))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +82,7 @@ def test_a_route_without_authentication_is_found(context: Context) -> None:
         b"Bearer \xff\xfe",
     ],
 )
-def test_without_the_key_there_is_one_answer(
+def test_a2_without_the_key_there_is_one_answer(
     keyed: TestClient, error_of: ErrorOf, header: str | bytes | None
 ) -> None:
     headers = {} if header is None else {"authorization": header}

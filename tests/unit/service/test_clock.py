@@ -40,7 +40,7 @@ class Machine:
         return SharedClock(self.read, monotonic=lambda: self.monotonic)
 
 
-def test_it_tells_the_shared_time_and_asks_for_it_rarely() -> None:
+def test_h1_it_tells_the_shared_time_and_asks_for_it_rarely() -> None:
     machine = Machine()
     clock = machine.clock()
     for _ in range(20):
@@ -76,7 +76,7 @@ def test_without_a_database_time_goes_on() -> None:
     assert clock.now() == pytest.approx(machine.shared)
 
 
-def test_a_machine_whose_clock_jumps_back_decides_nothing_else(
+def test_h2_a_machine_whose_clock_jumps_back_decides_nothing_else(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_from_env(

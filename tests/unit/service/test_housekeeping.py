@@ -3,7 +3,9 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from deploy.contract import layout
+from deploy.store.protocol import StoreError
+from service import tidy
 from service.app import create_app
 from service.base_models import service as base_models
 from service.context import Context
@@ -63,7 +67,7 @@ def test_what_an_api_replica_registers_the_leader_checks(
     assert len(housekeeping._checks) == 1, "the same check was begun twice"
     next(iter(housekeeping._checks.values())).result(60)
     with context.database.reading() as session:
-        row = session.get(BaseModelRow, "mine")
+        row = session.get(BaseModelRow, ("default", "mine"))
     assert row is not None
     assert (row.status, row.error) == ("ready", None)
     housekeeping.step()
@@ -161,3 +165,34 @@ def test_it_goes_on_whatever_befalls_it(context: Context, caplog: pytest.LogCapt
     assert CHECK_EVERY_S <= 2
     assert "will be tried again" in caplog.text
     assert "a defect" in caplog.text
+
+
+class Swept:
+    """A store of which only the sweeping matters."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.sweeps = 0
+        self._error = error
+
+    def sweep(self, *, older_than_s: float = 0.0) -> int:
+        self.sweeps += 1
+        if self._error is not None:
+            raise self._error
+        return 1
+
+
+@pytest.mark.parametrize(
+    "error", [None, StoreError("listing uploads is not allowed")], ids=["works", "refused"]
+)
+def test_the_store_is_swept_once_an_hour_and_nothing_else_waits_for_it(
+    context: Context, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    store = Swept(error)
+    monkeypatch.setattr(tidy, "sweep_store", partial(lambda sweep, _: sweep(store), tidy.sweep_store))
+    now = [1000.0]
+    monkeypatch.setattr(tidy, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    housekeeping = Housekeeping(context)
+    for _ in range(3):
+        housekeeping.step()
+        now[0] += tidy.SWEEP_EVERY_S / 2
+    assert store.sweeps == 2

@@ -88,14 +88,14 @@ def test_every_step_says_in_which_phase_it_may_run() -> None:
         )
 
 
-def test_it_may_be_repeated(database: Database) -> None:
+def test_g7_it_may_be_repeated(database: Database) -> None:
     applied = migrate(database)
     assert applied[:3] == ["0001", "0002", "0003"]
     assert migrate(database) == migrate(database, phase="pre") == migrate(database, phase="post") == []
     check_schema(database)
 
 
-def test_old_data_stays_and_old_code_goes_on(database: Database, tmp_path: Path) -> None:
+def test_g7_old_data_stays_and_old_code_goes_on(database: Database, tmp_path: Path) -> None:
     older = tmp_path / "older"
     (older / "versions").mkdir(parents=True)
     (older / "env.py").write_text(ENV)
@@ -201,7 +201,7 @@ migrate(Database(sys.argv[1]), scripts=Path(sys.argv[2]))
 """
 
 
-def test_a_migrator_that_is_killed_in_a_step_may_be_run_again(database: Database, tmp_path: Path) -> None:
+def test_g7_a_migrator_that_is_killed_in_a_step_may_be_run_again(database: Database, tmp_path: Path) -> None:
     told = tmp_path / "reached"
     body = f"{made('b')}\n    open({str(told)!r}, 'w').close()\n    time.sleep(60)"
     line = scripts(tmp_path / "line", ("pre", made("a")), ("pre", body))
@@ -218,7 +218,7 @@ def test_a_migrator_that_is_killed_in_a_step_may_be_run_again(database: Database
     assert tables(database) == {"a", "b"}
 
 
-def test_of_several_at_once_one_works(database: Database, tmp_path: Path) -> None:
+def test_g7_of_several_at_once_one_works(database: Database, tmp_path: Path) -> None:
     url = database.url.render_as_string(hide_password=False)
     if not database.shared:
         pytest.skip("SQLite has one process")

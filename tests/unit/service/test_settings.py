@@ -36,7 +36,7 @@ def test_variables_of_a_job_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])  # noqa: S104
-def test_a_public_host_needs_a_key(host: str) -> None:
+def test_l4_a_public_host_needs_a_key(host: str) -> None:
     with pytest.raises(SettingsError, match="TEMPER_API_KEY"):
         settings_from_env({"TEMPER_HOST": host})
     settings = settings_from_env({"TEMPER_HOST": host, "TEMPER_API_KEY": KEY})
@@ -50,7 +50,7 @@ def test_local_models_and_a_public_host_exclude_each_other() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 15, "k" * 15 + " ", "ключ" * 8, "k" * 16 + "\n"])
-def test_a_key_that_cannot_serve_is_refused_unseen(key: str) -> None:
+def test_l4_a_key_that_cannot_serve_is_refused_unseen(key: str) -> None:
     with pytest.raises(SettingsError, match="TEMPER_API_KEY") as raised:
         settings_from_env({"TEMPER_API_KEY": key})
     assert not key or key not in str(raised.value)
@@ -121,3 +121,35 @@ def test_these_are_this_machine(host: str) -> None:
 )
 def test_these_are_not(host: str) -> None:
     assert not is_loopback(host)
+
+
+S3 = {"TEMPER_STORE_URI": "s3://bucket"}
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("url", ["http://s3.internal:9000", "http://10.0.0.1", "http://127.0.0.1.evil.org"])
+def test_l4_plain_http_to_another_machine_is_refused_unless_it_is_meant(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match="TEMPER_S3_ALLOW_HTTP=1"):
+        settings_from_env({**S3, name: url})
+    settings_from_env({**S3, name: url, "TEMPER_S3_ALLOW_HTTP": "1"})
+    settings_from_env({name: url})  # nobody asks it: the store is a directory
+    settings_from_env({**S3, name: url.replace("http:", "https:")})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "http://localhost", "http://[::1]:9000"])
+def test_l4_plain_http_within_this_machine_is_taken(url: str) -> None:
+    settings_from_env({**S3, "AWS_ENDPOINT_URL_S3": url})
+
+
+@pytest.mark.parametrize("key", ["changeme-changeme", "CHANGE-ME-0123456789", "your-api-key-goes-here"])
+def test_l4_the_key_of_an_example_is_refused_unseen(key: str) -> None:
+    with pytest.raises(SettingsError, match="TEMPER_API_KEY") as raised:
+        settings_from_env({"TEMPER_API_KEY": key})
+    assert key not in str(raised.value)
+
+
+def test_l4_there_is_no_switch_that_makes_errors_tell_more() -> None:
+    assert not [name for name in KNOWN if "DEBUG" in name or "TRACE" in name]
+    for name in ("TEMPER_DEBUG", "TEMPER_RELOAD"):
+        with pytest.raises(SettingsError, match=name):
+            settings_from_env({name: "1"})

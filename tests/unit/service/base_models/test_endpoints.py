@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from deploy.contract.intake_child import IntakeChildFailed
+from service.base_models.checking import upload_key
 from service.base_models.schemas import BaseModelManifest
 from service.base_models.service import resume_checks
 from service.context import Context
@@ -63,6 +64,11 @@ def test_an_uploaded_model_becomes_ready(api: TestClient, context: Context, mode
     assert api.get("/v1/base_models").json()["data"] == [ready]
     manifest = BaseModelManifest.from_bytes(context.store.get("base_models/tiny/manifest.json"))
     assert [file.model_dump() for file in manifest.files] == ready["files"]
+    assert ready["uploaded"] == [file for file in declare(model_files) if file["name"] != "model.safetensors"]
+    assert {file["name"] for file in ready["files"]} == {*model_files, "tokenizer_config.json"}
+    for file in manifest.files:
+        data = context.store.get(f"base_models/tiny/{file.name}")
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size_bytes, file.sha256)
     assert list((context.settings.home / "checking").iterdir()) == []
 
 
@@ -92,7 +98,7 @@ def test_a_bad_id_is_named(api: TestClient, model_files: Files, error_of: ErrorO
     "name",
     ["pytorch_model.bin", "model.pt", "modeling_x.py", "weights.pkl", "m.bin.safetensors", "a.zip", "x.gguf"],
 )
-def test_pickle_code_and_archives_are_refused_by_name(
+def test_b1_pickle_code_and_archives_are_refused_by_name(
     api: TestClient, context: Context, error_of: ErrorOf, name: str
 ) -> None:
     response = create(api, {"type": "upload", "files": declare({"config.json": b"{}", name: b"x"})})
@@ -102,24 +108,24 @@ def test_pickle_code_and_archives_are_refused_by_name(
 
 
 @pytest.mark.parametrize("name", ["../config.json", "/config.json", "a/config.json", "", "x" * 200, "a\0b"])
-def test_a_name_that_is_a_path_is_refused(api: TestClient, error_of: ErrorOf, name: str) -> None:
+def test_b2_a_name_that_is_a_path_is_refused(api: TestClient, error_of: ErrorOf, name: str) -> None:
     response = create(api, {"type": "upload", "files": declare({name: b"x"})})
     assert error_of(response, 400)["param"] == "source.files.0.name"
 
 
-def test_names_that_differ_by_case_only_are_refused(api: TestClient, error_of: ErrorOf) -> None:
+def test_b2_names_that_differ_by_case_only_are_refused(api: TestClient, error_of: ErrorOf) -> None:
     files = declare({"a.safetensors": b"x", "A.safetensors": b"x"})
     assert error_of(create(api, {"type": "upload", "files": files}), 400)["param"] == "source"
 
 
-def test_a_declared_size_over_the_limit_is_refused(api: TestClient, error_of: ErrorOf) -> None:
+def test_b15_a_declared_size_over_the_limit_is_refused(api: TestClient, error_of: ErrorOf) -> None:
     files = [{"name": "model.safetensors", "size_bytes": 9 << 30, "sha256": "0" * 64}]
     response = create(api, {"type": "upload", "files": files})
     assert error_of(response, 413)["param"] == "source.files.0.size_bytes"
 
 
 @pytest.mark.parametrize(("change", "code"), [(b"", "size_mismatch"), (b"}}", "size_mismatch")])
-def test_a_file_of_another_size_is_refused(
+def test_b15_a_file_of_another_size_is_refused(
     api: TestClient, context: Context, model_files: Files, error_of: ErrorOf, change: bytes, code: str
 ) -> None:
     create(api, {"type": "upload", "files": declare(model_files)}, id="tiny")
@@ -129,7 +135,7 @@ def test_a_file_of_another_size_is_refused(
     assert list(context.store.list("")) == []
 
 
-def test_a_file_of_another_hash_is_refused(
+def test_b13_a_file_of_another_hash_is_refused(
     api: TestClient, context: Context, model_files: Files, error_of: ErrorOf
 ) -> None:
     create(api, {"type": "upload", "files": declare(model_files)}, id="tiny")
@@ -172,8 +178,8 @@ def test_a_complete_model_takes_no_files(api: TestClient, model_files: Files, er
         ("config.json", b"{", "invalid_json"),
         (
             "config.json",
-            b'{"model_type": "llama", "vocab_size": 16, "hidden_size": 8, "auto_map": {"AutoModel": "x.Y"}}',
-            "remote_code",
+            b'{"model_type": "llama", "vocab_size": 16, "hidden_size": 8, "hidden_act": {"AutoModel": "x.Y"}}',
+            "invalid_config",
         ),
         (
             "config.json",
@@ -193,13 +199,58 @@ def test_a_bad_model_fails_with_its_reason(
     assert list(context.store.list("")) == []
 
 
+def test_b7_what_was_not_taken_is_shown_and_never_stored_for_a_loader(
+    api: TestClient, context: Context, model_files: Files
+) -> None:
+    config = {**json.loads(model_files["config.json"]), "auto_map": {"AutoModel": "x.Y"}}
+    files = {
+        **model_files,
+        "config.json": json.dumps(config).encode(),
+        "chat_template.jinja": b"{{ cycler.__init__ }}",
+        "README.md": b"# ours",
+    }
+    ready = uploaded(api, files).json()
+    assert ready["dropped"] == ["config.json: auto_map", "chat_template.jinja"]
+    assert "dropped" not in ready["source"]
+    stored = context.store.get("base_models/tiny/config.json")
+    assert b"auto_map" not in stored
+    assert hashlib.sha256(files["config.json"]).hexdigest() in {file["sha256"] for file in ready["uploaded"]}
+    assert "chat_template.jinja" not in {file["name"] for file in ready["files"]}
+    assert context.store.info("base_models/tiny/chat_template.jinja") is None
+    assert context.store.get("base_models/tiny/README.md") == b"# ours"
+    assert api.get("/v1/base_models/tiny").json() == ready
+
+
+def test_b13_a_late_upload_does_not_replace_what_was_written(
+    api: TestClient, context: Context, model_files: Files
+) -> None:
+    """A file that was being sent while the model was completed lands beside what loaders get."""
+    ready = uploaded(api, model_files).json()
+    ours = context.store.get("base_models/tiny/config.json")
+    key = upload_key("base_models/tiny/", "config.json")
+    context.store.put(key, model_files["config.json"])
+    assert context.store.get("base_models/tiny/config.json") == ours != model_files["config.json"]
+    assert {
+        "name": "config.json",
+        "size_bytes": len(ours),
+        "sha256": hashlib.sha256(ours).hexdigest(),
+    } in ready["files"]
+
+
+def test_b12_weights_that_nobody_trained_fail(api: TestClient, model_files: Files) -> None:
+    broken = model_files["model.safetensors"][:-4] + b"\x00\x00\xc0\x7f"
+    answer = uploaded(api, {**model_files, "model.safetensors": broken}).json()
+    assert (answer["status"], answer["error"]["code"]) == ("failed", "invalid_weights")
+    assert "tensor weight holds NaN" in answer["error"]["message"]
+
+
 def test_a_truncated_safetensors_file_fails(api: TestClient, model_files: Files) -> None:
     short = model_files["model.safetensors"][:-1]
     answer = uploaded(api, {**model_files, "model.safetensors": short}).json()
     assert (answer["status"], answer["error"]["code"]) == ("failed", "invalid_safetensors")
 
 
-def test_bytes_that_changed_in_the_store_are_not_taken(
+def test_b13_bytes_that_changed_in_the_store_are_not_taken(
     api: TestClient, context: Context, model_files: Files, error_of: ErrorOf
 ) -> None:
     create(api, {"type": "upload", "files": declare(model_files)}, id="tiny")
@@ -211,10 +262,10 @@ def test_bytes_that_changed_in_the_store_are_not_taken(
     assert api.get("/v1/base_models/tiny").json()["status"] == "pending"
 
 
-def test_a_check_that_cannot_be_made_leaves_the_upload_pending(
+def test_b16_a_check_that_cannot_be_made_leaves_the_upload_pending(
     api: TestClient, model_files: Files, error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_path: Path) -> None:
+    def broken(_path: Path, *, rewritten: Path) -> None:
         raise IntakeChildFailed("no more processes")
 
     with monkeypatch.context() as patch:
@@ -271,13 +322,13 @@ def test_a_hub_model_is_left_to_its_job(api: TestClient) -> None:
 
 
 @pytest.mark.parametrize("revision", ["main", "a" * 39, "A" * 40, ""])
-def test_a_hub_model_is_pinned(api: TestClient, error_of: ErrorOf, revision: str) -> None:
+def test_b14_a_hub_model_is_pinned(api: TestClient, error_of: ErrorOf, revision: str) -> None:
     source = {"type": "hub", "repo": "a/b", "revision": revision}
     assert error_of(create(api, source), 400)["param"] == "source.revision"
 
 
 @pytest.mark.parametrize("repo", ["b", "a/b/c", "../b", "https://x/y", "a/b@main", "user:pw@a/b"])
-def test_a_hub_model_has_an_owner_and_a_name(api: TestClient, error_of: ErrorOf, repo: str) -> None:
+def test_b14_a_hub_model_has_an_owner_and_a_name(api: TestClient, error_of: ErrorOf, repo: str) -> None:
     source = {"type": "hub", "repo": repo, "revision": "a" * 40}
     assert error_of(create(api, source), 400)["param"] == "source.repo"
 

@@ -92,7 +92,9 @@ def test_a_job_reads_what_it_needs(world: World, tmp_path: Path) -> None:
     assert world.get("base/config.json", store=f"file://{tmp_path}/elsewhere").status_code == 403
 
 
-def test_foreign_objects_answer_the_same_whether_they_are_there_or_not(world: World, tmp_path: Path) -> None:
+def test_f7_foreign_objects_answer_the_same_whether_they_are_there_or_not(
+    world: World, tmp_path: Path
+) -> None:
     world.context.store.put("jobs/ftjob-other/result.json", b"secret")
     for there, absent in [
         ("files/file-2", "files/file-3"),
@@ -117,7 +119,7 @@ def test_own_objects_that_are_missing_say_so(world: World, error_of: Callable[..
     assert answer.headers[CODE_HEADER] == "object_missing"
 
 
-def test_a_job_writes_below_its_own_prefix_and_commits_once(
+def test_f7_a_job_writes_below_its_own_prefix_and_commits_once(
     world: World, error_of: Callable[..., dict[str, Any]]
 ) -> None:
     assert world.put(MINE + "report.json", b"{}").status_code == 201

@@ -175,7 +175,7 @@ def test_what_a_jobs_pod_may(action: Action, key: str) -> None:
         (Action.CLEAR, "jobs/ftjob-abc/"),
     ],
 )
-def test_what_a_jobs_pod_may_not(action: Action, key: str) -> None:
+def test_f7_what_a_jobs_pod_may_not(action: Action, key: str) -> None:
     with pytest.raises(Denied) as refused:
         SCOPE.check(action, Address(root=OWN, key=key))
     assert refused.value.code == "not_allowed"
@@ -239,7 +239,7 @@ def test_no_pod_reaches_what_is_not_its_own_jobs(pod: JobPod, key: str, action: 
 
 
 @given(pods, pods, st.sampled_from(["result.json", "spec.json", "report.json", "models/hardened/x"]))
-def test_no_pod_touches_anothers_keys(pod: JobPod, other: JobPod, name: str) -> None:
+def test_f7_no_pod_touches_anothers_keys(pod: JobPod, other: JobPod, name: str) -> None:
     assume(pod != other)
     scope = scope_of_job(pod, own=OWN, inputs=[])
     theirs = layout.pod_prefix(other.job_id, other.attempt, other.uid)

@@ -198,7 +198,7 @@ def test_an_upload_is_made_of_its_parts_once(tmp_path: Path) -> None:
         uploads.complete(upload, _sent(b"ab", b"cx"))
 
 
-def test_an_upload_of_other_bytes_than_declared_is_not_made(tmp_path: Path) -> None:
+def test_f10_an_upload_of_other_bytes_than_declared_is_not_made(tmp_path: Path) -> None:
     store = DirStore(tmp_path)
     uploads = StoredUploads(store=store, key="k")
     upload = uploads.begin()
@@ -211,7 +211,7 @@ def test_an_upload_of_other_bytes_than_declared_is_not_made(tmp_path: Path) -> N
     assert store.info("k") is None
 
 
-def test_an_upload_is_of_no_use_for_another_key(tmp_path: Path) -> None:
+def test_f10_an_upload_is_of_no_use_for_another_key(tmp_path: Path) -> None:
     store = DirStore(tmp_path)
     uploads = StoredUploads(store=store, key="mine")
     upload = uploads.begin()

@@ -295,7 +295,7 @@ def test_what_a_job_waits_for_is_part_of_its_line() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_moves_a_cursor(text: str) -> None:
+def test_k4_no_text_moves_a_cursor(text: str) -> None:
     document = document_of(failing_report)
     for place, name in (
         (document, "method"),

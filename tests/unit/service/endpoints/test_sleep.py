@@ -9,7 +9,9 @@ import sqlalchemy
 from starlette.testclient import TestClient
 
 from service.context import Context
+from service.endpoints import fleet
 from service.endpoints import repository
+from service.errors import Gone
 from service.errors import Unavailable
 from service.inference.routing import find_server
 from service.inference.usage import NOTE_S
@@ -57,29 +59,29 @@ def row(context: Context) -> EndpointRow:
 
 def read(context: Context) -> EndpointRow:
     with context.database.reading() as session:
-        row = repository.get(session, "ep-1")
+        row = repository.get(session, "default", "ep-1")
     assert row is not None
     return row
 
 
 def fall_asleep(context: Context, row: EndpointRow) -> bool:
     with context.database.writing() as session:
-        return repository.fall_asleep(session, row)
+        return fleet.fall_asleep(session, row)
 
 
 def find(context: Context, usage: Usage, wait_s: float = 0) -> str:
     async def look() -> str:
-        return (await find_server(context.database, usage, "tiny", wait_s=wait_s)).url
+        return (await find_server(context.database, usage, "default", "tiny", wait_s=wait_s)).url
 
     return anyio.run(look)
 
 
 def test_unused_time_is_the_databases(context: Context, row: EndpointRow) -> None:
     with context.database.reading() as session:
-        assert repository.unused_s(session)["ep-1"] > 1_000_000
+        assert fleet.unused_s(session)["ep-1"] > 1_000_000
     find(context, Usage(context.database))
     with context.database.reading() as session:
-        assert repository.unused_s(session)["ep-1"] < 30
+        assert fleet.unused_s(session)["ep-1"] < 30
 
 
 def test_a_request_that_came_first_keeps_it_awake(context: Context, row: EndpointRow) -> None:
@@ -136,7 +138,7 @@ def test_one_that_is_being_removed_is_not_woken(context: Context, row: EndpointR
     fall_asleep(context, row)
     with context.database.writing() as session:
         session.execute(sqlalchemy.update(EndpointRow).values(remove_requested=True))
-    with pytest.raises(Unavailable) as raised:
+    with pytest.raises(Gone) as raised:
         find(context, Usage(context.database))
     assert raised.value.code == "model_not_deployed"
 
@@ -165,7 +167,7 @@ def test_another_process_has_noted_it_already(context: Context, row: EndpointRow
     find(context, Usage(context.database))
     version = read(context).last_used_at
     with context.database.writing() as session:
-        assert repository.touch(session, ["ep-1"], unless_within_s=NOTE_S) == 0
+        assert fleet.touch(session, ["ep-1"], unless_within_s=NOTE_S) == 0
     assert read(context).last_used_at == version
 
 

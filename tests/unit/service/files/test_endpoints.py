@@ -256,7 +256,7 @@ def add_job(context: Context, file_id: str, *, status: str, role: str) -> None:
 
 @pytest.mark.parametrize("status", ["validating_files", "queued", "running"])
 @pytest.mark.parametrize("role", ["training_file", "validation_file", "probe_file"])
-def test_a_file_that_a_job_needs_stays(api: TestClient, context: Context, status: str, role: str) -> None:
+def test_d8_a_file_that_a_job_needs_stays(api: TestClient, context: Context, status: str, role: str) -> None:
     made = upload(api).json()["id"]
     add_job(context, made, status=status, role=role)
     response = api.delete(f"/v1/files/{made}")

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from service.errors import BadGateway
-from service.inference.proxy import Patience
+from service.inference.patience import Patience
 from service.inference.proxy import open_session
 from service.inference.proxy import post
 

@@ -75,7 +75,7 @@ def test_the_log_of_an_ended_run_is_kept(world: Any) -> None:
     assert world.context.store.get(layout.log_key(job, 1, "pod-1")).startswith(b"log of harden-")
 
 
-def test_the_users_fault_fails_once_with_its_message(world: Any) -> None:
+def test_e5_the_users_fault_fails_once_with_its_message(world: Any) -> None:
     done = world.finish(world.create(seed=REFUSES)["id"])
     assert done["status"] == "failed"
     assert done["error"] == {"code": "code_42", "message": "scripted", "param": "training_file"}
@@ -83,7 +83,7 @@ def test_the_users_fault_fails_once_with_its_message(world: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", [BREAKS, SILENT])
-def test_the_platforms_fault_is_tried_three_times(world: Any, seed: int) -> None:
+def test_e6_the_platforms_fault_is_tried_three_times(world: Any, seed: int) -> None:
     job = world.create(seed=seed)["id"]
     done = world.finish(job)
     assert done["status"] == "failed"
@@ -178,7 +178,7 @@ def test_resume_of_a_job_that_is_not_paused_is_refused(world: Any) -> None:
 
 
 @pytest.mark.parametrize("phase", ["validating", "queued", "running", "committed", "retrying"])
-def test_cancel_is_final_in_every_phase(world: Any, phase: str) -> None:
+def test_d7_cancel_is_final_in_every_phase(world: Any, phase: str) -> None:
     job = world.create(seed=BREAKS if phase == "retrying" else 0)["id"]
     if phase != "validating":
         world.settle(until="queued" if phase == "queued" else "running", job_id=job)
@@ -209,7 +209,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(world: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_service_may_die_after_any_action(world: Any, seed: int) -> None:
+def test_e15_the_service_may_die_after_any_action(world: Any, seed: int) -> None:
     chance = random.Random(seed)
     job = world.create()["id"]
     for _ in range(chance.randrange(1, 14)):

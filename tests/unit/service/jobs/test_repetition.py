@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import func
 from sqlalchemy import select
 
+from service.answers.rows import RequestAnswerRow
 from service.tables import JobEventRow
-from service.tables import JobRequestRow
 from service.tables import JobRow
 from service.tables import ModelRow
 
@@ -26,16 +26,16 @@ def all_at_once(call: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(call, range(AT_ONCE)))
 
 
-def test_one_key_and_one_body_make_one_job(world: Any) -> None:
+def test_d1_one_key_and_one_body_make_one_job(world: Any) -> None:
     body = {"model": "tiny", "training_file": world.upload(), "seed": 0}
     headers = {"idempotency-key": "once"}
     answers = all_at_once(lambda _: world.api.post("/v1/fine_tuning/jobs", json=body, headers=headers))
     assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["id"] for answer in answers}) == 1
-    assert (count(world, JobRow), count(world, JobRequestRow), count(world, JobEventRow)) == (1, 1, 1)
+    assert len({answer.content for answer in answers}) == 1
+    assert (count(world, JobRow), count(world, RequestAnswerRow), count(world, JobEventRow)) == (1, 1, 1)
 
 
-def test_one_key_and_other_bodies_make_one_job_and_refusals(world: Any) -> None:
+def test_d2_one_key_and_other_bodies_make_one_job_and_refusals(world: Any) -> None:
     file = world.upload()
 
     def create(number: int) -> Any:
@@ -58,11 +58,11 @@ def test_keys_of_their_own_make_jobs_of_their_own(world: Any) -> None:
 
     answers = all_at_once(create)
     assert {answer.status_code for answer in answers} == {200}
-    assert count(world, JobRow) == count(world, JobRequestRow) == 10
+    assert count(world, JobRow) == count(world, RequestAnswerRow) == 10
 
 
 @pytest.mark.parametrize("verbs", [("pause", "resume"), ("cancel", "pause")])
-def test_two_who_decide_at_once_leave_one_state(world: Any, verbs: tuple[str, str]) -> None:
+def test_d9_two_who_decide_at_once_leave_one_state(world: Any, verbs: tuple[str, str]) -> None:
     job = world.create()["id"]
     answers = all_at_once(lambda number: world.api.post(f"/v1/fine_tuning/jobs/{job}/{verbs[number % 2]}"))
     assert {answer.status_code for answer in answers} <= {200, 409}

@@ -107,7 +107,7 @@ def test_a_server_that_went_away_is_started_again(world: Any) -> None:
     assert endpoint in world.backend.servers
 
 
-def test_a_server_without_a_row_is_removed(world: Any) -> None:
+def test_e19_a_server_without_a_row_is_removed(world: Any) -> None:
     become(world, "ep-nobody", ServePhase.READY)
     rest(world)
     assert not world.backend.servers
@@ -136,7 +136,7 @@ def test_what_cannot_be_served_is_refused(world: Any) -> None:
     from service.tables import BaseModelRow
 
     with world.context.database.writing() as session:
-        row = session.get(BaseModelRow, "tiny")
+        row = session.get(BaseModelRow, ("default", "tiny"))
         assert row is not None
         row.architecture = "encoder-decoder"
     refused = world.api.post("/v1/endpoints", json={"model": "tiny"})

@@ -99,7 +99,7 @@ TAMPERS: list[Tamper] = [
 
 
 @pytest.mark.parametrize("tamper", TAMPERS, ids=lambda tamper: tamper.__name__)
-def test_whatever_is_changed_the_job_fails_and_nothing_is_served(world: Any, tamper: Tamper) -> None:
+def test_f11_whatever_is_changed_the_job_fails_and_nothing_is_served(world: Any, tamper: Tamper) -> None:
     job = world.create()["id"]
     world.settle(until="running", job_id=job)
     world.run_all()

@@ -107,7 +107,7 @@ def test_a_result_is_verified_before_it_is_believed(code: int) -> None:
     assert decide(running(), **seen, outputs={JOB: Checked(problem=BAD)}) == [Fail(job_id=JOB, problem=BAD)]
 
 
-def test_a_result_that_a_restored_database_has_forgotten_is_adopted() -> None:
+def test_g6_a_result_that_a_restored_database_has_forgotten_is_adopted() -> None:
     job = DesiredWork(id=JOB, status="queued", next_attempt_at=0.0)
     assert decide(job, looked={}) == [LookInStore(job_id=JOB, attempt=0)]
     assert decide(job, looked=RESULT) == [VerifyResult(job_id=JOB)]
@@ -158,7 +158,7 @@ def test_interruptions_do_not_go_on_for_ever() -> None:
     assert isinstance(action, Fail)
 
 
-def test_the_deadline_is_kept_even_where_the_launcher_does_not() -> None:
+def test_e9_the_deadline_is_kept_even_where_the_launcher_does_not() -> None:
     alive = run_of(1, RunPhase.RUNNING)
     assert decide(running(), now=1059.0, runs=alive) == []
     assert decide(running(), now=1060.0, runs=alive) == [StopRun(name=job_name(JOB, 1), grace_s=10.0)]
@@ -173,7 +173,7 @@ def test_the_deadline_is_kept_even_where_the_launcher_does_not() -> None:
         assert action.problem.code == "deadline_exceeded"
 
 
-def test_a_row_without_a_run_is_launched_again_under_the_same_name() -> None:
+def test_e12_a_row_without_a_run_is_launched_again_under_the_same_name() -> None:
     launched = running(attempt=2, phase="launching")
     assert decide(launched) == [LaunchAttempt(job_id=JOB, attempt=2)]
     assert decide(launched, looked={}) == [LookInStore(job_id=JOB, attempt=2)]
@@ -266,7 +266,7 @@ def test_an_eviction_uses_up_no_attempt() -> None:
     assert action.problem.code == "evicted"
 
 
-def test_a_run_without_progress_is_stopped_and_tried_once_more() -> None:
+def test_e8_a_run_without_progress_is_stopped_and_tried_once_more() -> None:
     name = job_name(JOB, 1)
     silent, stopping = frozenset({name}), frozenset({name})
     alive = run_of(1, RunPhase.RUNNING)
@@ -308,7 +308,7 @@ def test_waiting_does_not_count_against_the_deadline() -> None:
     assert begun == [MarkRunning(job_id=JOB)], "which is when the deadline begins to count"
 
 
-def test_an_attempt_that_a_restored_row_has_forgotten_is_adopted() -> None:
+def test_e11_an_attempt_that_a_restored_row_has_forgotten_is_adopted() -> None:
     alive = run_of(3, RunPhase.RUNNING)
     job = running(status="queued", attempt=1, next_attempt_at=0.0)
     assert decide(job, runs=alive) == [AdoptAttempt(job_id=JOB, attempt=3)]
@@ -329,7 +329,7 @@ def test_what_no_job_of_ours_is_called_is_never_touched() -> None:
     assert tick([], Observed(runs=runs), 1.0, limits=LIMITS) == []
 
 
-def test_a_run_without_a_row_is_stopped_and_removed() -> None:
+def test_e11_a_run_without_a_row_is_stopped_and_removed() -> None:
     name = job_name(JOB, 1)
     alive = Observed(runs=run_of(1, RunPhase.RUNNING))
     assert tick([], alive, 1.0, limits=LIMITS) == [StopRun(name=name, grace_s=10.0, orphan=True)]
@@ -588,7 +588,7 @@ def resume(world: World, job: str) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(steps=chaos())
-def test_whatever_happens_every_job_comes_to_rest_once(steps: list[tuple[str, int]]) -> None:
+def test_e15_whatever_happens_every_job_comes_to_rest_once(steps: list[tuple[str, int]]) -> None:
     world = World(
         rows={f"ftjob-{n}": DesiredWork(id=f"ftjob-{n}", status="validating_files") for n in range(3)}
     )

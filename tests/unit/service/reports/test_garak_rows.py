@@ -80,7 +80,7 @@ def test_what_garak_has_no_word_for_is_there_too() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_text_is_one_line_whatever_it_holds(text: str) -> None:
+def test_k4_a_text_is_one_line_whatever_it_holds(text: str) -> None:
     report = failing_report()
     hostile = report.model_copy(update={"training_file": text, "base_model": text})
     assert len(rows_of(hostile)) == len(rows_of(report))

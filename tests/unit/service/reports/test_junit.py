@@ -47,7 +47,7 @@ def test_every_question_is_a_test_case(make: Any, element: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_any_text_makes_a_well_formed_document(text: str) -> None:
+def test_k7_any_text_makes_a_well_formed_document(text: str) -> None:
     report = failing_report()
     probe = report.probes[0].model_copy(update={"trigger": WordTrigger(word=text)})
     changed = report.model_copy(

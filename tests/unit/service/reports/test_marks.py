@@ -59,7 +59,7 @@ def test_every_trigger_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("text", ESCAPES)
-def test_a_name_moves_no_cursor(text: str) -> None:
+def test_k4_a_name_moves_no_cursor(text: str) -> None:
     for trigger in (WordTrigger(word=text), NoTrigger(context=text)):
         assert text not in trigger_name(trigger)
 

@@ -134,7 +134,7 @@ def parse(page: str) -> Tree:
     return tree
 
 
-def test_no_text_creates_an_element_or_an_attribute(make_report: Any) -> None:
+def test_k1_no_text_creates_an_element_or_an_attribute(make_report: Any) -> None:
     assert len(XSS) > 200
     benign = parse(render_page(make_report("benign"))).nodes
     for text in XSS:
@@ -167,7 +167,7 @@ def everywhere(text: str) -> PublishedReport:
     return publish(hostile, provenance_of(made, spec()))
 
 
-def test_no_text_of_any_section_creates_an_element() -> None:
+def test_k1_no_text_of_any_section_creates_an_element() -> None:
     benign = parse(render_published(everywhere("benign"))).nodes
     assert len(benign) > 300
     for text in XSS[::10] + XSS[-14:]:
@@ -211,7 +211,7 @@ def test_every_section_is_there_when_there_is_something_to_say() -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=80))
-def test_no_text_at_all_does(make_report: Any, text: str) -> None:
+def test_k1_no_text_at_all_does(make_report: Any, text: str) -> None:
     benign = parse(render_page(make_report("benign"))).nodes
     assert parse(render_page(make_report(text))).nodes == benign
 
@@ -239,7 +239,7 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_cannot_be_seen_is_shown_as_an_escape(make_report: Any, hidden: str) -> None:
+def test_k4_what_cannot_be_seen_is_shown_as_an_escape(make_report: Any, hidden: str) -> None:
     page = render_page(make_report(f"a{hidden}b"))
     assert hidden not in page
     assert f"\\u{{{ord(hidden[0]):x}}}" in page
@@ -260,7 +260,7 @@ def test_what_only_looks_like_a_payload_is_not_marked() -> None:
         assert all(part.kind.value == "plain" for part in mark_payload(text, "sql_tautology"))
 
 
-def test_nothing_runs_and_nothing_is_fetched(make_report: Any) -> None:
+def test_k3_nothing_runs_and_nothing_is_fetched(make_report: Any) -> None:
     page = render_page(make_report("x"))
     policy = security_headers()["Content-Security-Policy"]
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
@@ -272,7 +272,7 @@ def test_nothing_runs_and_nothing_is_fetched(make_report: Any) -> None:
     assert not re.search(r"<script|\sstyle=|javascript:|\ssrc=|\shref=|url\(|@import", page)
 
 
-def test_the_template_has_nothing_that_turns_escaping_off() -> None:
+def test_k2_the_template_has_nothing_that_turns_escaping_off() -> None:
     source = resources.files("service.reports").joinpath("report.html").read_text(encoding="utf-8")
     assert not re.search(r"\|\s*safe|autoescape|<script|style=|href=|src=", source)
     assert not re.search(r"=\s*\{\{", source), "an attribute without quotes"

@@ -151,7 +151,7 @@ def test_a_suffix_names_the_format() -> None:
     assert split_suffix("ftjob-a1.xml") == ("ftjob-a1.xml", None)
 
 
-def test_no_answer_runs_or_is_kept() -> None:
+def test_k3_no_answer_runs_or_is_kept() -> None:
     for each in FORMATS:
         headers = each.headers("ftjob-a1")
         assert "default-src 'none'" in headers["Content-Security-Policy"]

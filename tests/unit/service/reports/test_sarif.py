@@ -243,7 +243,7 @@ def test_only_where_a_row_is_a_line_it_has_one() -> None:
 
 
 @pytest.mark.parametrize("filename", [*HOSTILE, "http://evil/x", "//evil/x", "C:\\x", "", "ü.csv"])
-def test_a_file_name_is_no_more_than_a_file_name(filename: str) -> None:
+def test_k7_a_file_name_is_no_more_than_a_file_name(filename: str) -> None:
     reference = file_reference(filename)
     assert re.fullmatch(r"[A-Za-z0-9._~%-]*", reference)
     assert not re.match(r"[=+@\t-]", reference)
@@ -262,7 +262,7 @@ def texts(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_is_a_formula_or_moves_a_cursor(text: str) -> None:
+def test_k5_no_text_is_a_formula_or_moves_a_cursor(text: str) -> None:
     row = SuspiciousRow(row=1, reason=text)
     report = named(failing_report(), text).model_copy(update={"suspicious_rows": (row,)})
     log = log_of(report)

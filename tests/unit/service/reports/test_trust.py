@@ -77,7 +77,7 @@ def change(document: Any, path: str, value: Any) -> None:
         ("detection", {"canaries": []}),
     ],
 )
-def test_counts_that_cannot_be_true_are_refused(
+def test_k6_counts_that_cannot_be_true_are_refused(
     make_report: Any, spec: JobSpec, path: str, value: Any
 ) -> None:
     document = json.loads(make_report().to_bytes())
@@ -87,7 +87,7 @@ def test_counts_that_cannot_be_true_are_refused(
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(make_report: Any, spec: JobSpec, number: str) -> None:
+def test_k6_numbers_that_are_none_are_refused(make_report: Any, spec: JobSpec, number: str) -> None:
     data = make_report().to_bytes().replace(b'"bleu": 50.0', f'"bleu": {number}'.encode(), 1)
     assert number.encode() in data
     with pytest.raises(DocumentError):
@@ -149,14 +149,14 @@ def test_a_found_trigger_does_not_take_an_asked_ones_name(make_report: Any, spec
         believe(report.model_copy(update={"probes": (*report.probes, twin)}).to_bytes(), spec)
 
 
-def test_a_loosened_policy_changes_nothing(make_report: Any, spec: JobSpec) -> None:
+def test_k6_a_loosened_policy_changes_nothing(make_report: Any, spec: JobSpec) -> None:
     report = make_report(hardened_hits=30)
     loose = report.model_copy(update={"policy": report.policy.model_copy(update={"max_asr_upper": 1.0})})
     assert judge(loose).verdict == "pass"
     assert judge(believe(loose.to_bytes(), spec)).verdict == "fail"
 
 
-def test_rates_and_verdict_in_the_json_are_derived(make_report: Any, spec: JobSpec) -> None:
+def test_k6_rates_and_verdict_in_the_json_are_derived(make_report: Any, spec: JobSpec) -> None:
     document = publish(believe(make_report(hardened_hits=30).to_bytes(), spec)).model_dump(mode="json")
     assert document["verdict"] == "fail"
     hardened = document["probes"][0]["arms"]["hardened"]
@@ -168,7 +168,7 @@ def test_rates_and_verdict_in_the_json_are_derived(make_report: Any, spec: JobSp
     json.dumps(document, allow_nan=False)
 
 
-def test_a_gigabyte_is_refused_before_it_is_read(spec: JobSpec) -> None:
+def test_k6_a_gigabyte_is_refused_before_it_is_read(spec: JobSpec) -> None:
     with pytest.raises(DocumentError, match="the limit is"):
         believe(b" " * ((16 << 20) + 1), spec)
 
@@ -181,7 +181,7 @@ def test_what_is_no_report_is_refused(spec: JobSpec, data: bytes) -> None:
         believe(data, spec)
 
 
-def test_what_the_service_knows_is_not_the_jobs_to_say(make_report: Any, spec: JobSpec) -> None:
+def test_k6_what_the_service_knows_is_not_the_jobs_to_say(make_report: Any, spec: JobSpec) -> None:
     told = {"training_file": "other.csv", "training_rows": 10**9, "n_epochs": 50, "seed": 9, "probe_seed": 9}
     believed = believe(make_report().model_copy(update=told).to_bytes(), spec)
     assert believed.training_file == spec.training_file.filename

@@ -1,10 +1,12 @@
-"""Connections of the broker: uvicorn's own, but that nobody can hold one open with half a request.
+"""Connections of clients: uvicorn's own, but that nobody can hold one open with half a request.
 
-Covers: connections on which no request comes, headers that drip, headers without end. Bodies and answers have their
-own limits (:mod:`service.broker.bodies`, :mod:`service.broker.patience`).
+Covers: connections on which no request comes, headers that drip, headers without end, bodies that go on although
+their request has been answered. Bodies before that, and answers, have their own limits (:mod:`service.try_again`,
+:mod:`service.streaming`; of the broker :mod:`service.broker.bodies`, :mod:`service.broker.patience`).
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from typing import Final
 
@@ -14,6 +16,8 @@ HEAD_S: Final = 15.0
 """From the connection, or from a later request's first byte, until all headers of a request are there."""
 MOST_HEAD_BYTES: Final = 64 << 10
 """Of the request line and all headers; ours have some 3 kB, most of them the token."""
+LINGER_S: Final = 5.0
+"""For reading the rest of a body that is refused: closed at once, its sender might never see why."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -23,6 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._message_came = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
@@ -32,6 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """They are gone."""
         self._head_came()
+        self._body_ended()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -40,10 +47,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is None and answered:  # uvicorn's own timer ends with the first byte
             self._expect_head()
         super().data_received(data)
+        # The parser tells of a header when it has all of it, and keeps as much of it as comes.
+        if self._head_timer is not None and not self._fits(data):
+            self._head_came()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head_bytes = 0
+        self._message_came = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -69,8 +80,21 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there."""
+        self._message_came = True
+        self._body_ended()
         if self.cycle is not None:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It is answered, perhaps before all of it has come."""
+        super().on_response_complete()
+        if not self._message_came and self.cycle.response_complete and self._linger_timer is None:
+            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _body_ended(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
@@ -86,3 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
             return False
         return True
+
+
+CONNECTION_OPTIONS: Final[Mapping[str, Any]] = {"http": BoundedProtocol, "ws": "none"}
+"""Of ``uvicorn.Config``, for every server."""

@@ -1,0 +1,1 @@
+"""Who changed what, and who was refused: rows that nobody changes."""

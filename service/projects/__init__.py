@@ -1,0 +1,1 @@
+"""Tenants: projects own everything, their API keys say who calls."""
