@@ -134,7 +134,7 @@ def _without_dashboard(each: Object) -> Object:
 
 
 @pytest.mark.parametrize("name", ["api", "trainer", "vllm"])
-def test_production_refuses_a_tag(name: str) -> None:
+def test_m3_production_refuses_a_tag(name: str) -> None:
     with pytest.raises(Exception, match=rf"images\.{name}\.digest"):
         render(profile_values("production", {"images": {name: {"digest": "", "tag": "1"}}}))
 

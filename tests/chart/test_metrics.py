@@ -38,11 +38,15 @@ def our_metrics() -> dict[str, set[str]]:
     for path in (ROOT / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             # collections.Counter() counts as well, but takes no name.
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in TYPES and node.args:
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in TYPES and _named(node):
                 name = ast.literal_eval(node.args[0])
                 labels = set(ast.literal_eval(node.args[2])) if len(node.args) > 2 else set()
                 found |= _series(ast.unparse(node.func), name, labels)
     return found
+
+
+def _named(call: ast.Call) -> bool:
+    return bool(call.args) and isinstance(call.args[0], ast.Constant)
 
 
 def _series(kind: str, name: str, labels: set[str]) -> dict[str, set[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rendered_chart import FEATURES
 from rendered_chart import NAMESPACE
 from rendered_chart import Object
 from rendered_chart import Values
@@ -160,11 +161,11 @@ PRODUCTION = {
 }
 
 
-def test_small_allows_exactly_this() -> None:
+def test_l6_small_allows_exactly_this() -> None:
     assert allowed(render(profile_values("small"))) == SMALL
 
 
-def test_production_allows_exactly_this() -> None:
+def test_l6_production_allows_exactly_this() -> None:
     assert allowed(render(profile_values("production"))) == PRODUCTION
 
 
@@ -194,7 +195,7 @@ def test_with_all_bytes_through_the_broker_pods_reach_nothing_else() -> None:
 
 
 @each_variant
-def test_everything_else_is_denied_in_both_directions(values: Values, upgrade: bool) -> None:
+def test_l6_everything_else_is_denied_in_both_directions(values: Values, upgrade: bool) -> None:
     objects = render(values, upgrade=upgrade)
     if not values.get("networkPolicy", {}).get("enabled", True):
         assert not of_kind(objects, "NetworkPolicy")
@@ -255,7 +256,7 @@ BLOCKS = (
     "169.254.169.0/24",
     "169.254.169.254/32",
 )
-PLACES = ("database.to", "objectStore.to", "kubernetesApi.to", "dns.to", "extraEgress")
+PLACES = ("database.to", "objectStore.to", "kubernetesApi.to", "dns.to", "webhooks.to", "extraEgress")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +283,22 @@ def _with_block(key: str, block: dict[str, Any]) -> Values:
     if not above:
         return {"networkPolicy": {name: [{"to": peers}]}}
     return {"networkPolicy": {above: {name: peers}}}
+
+
+def test_webhooks_open_the_way_for_the_reconciler_alone() -> None:
+    _, change = FEATURES["webhooks"]
+    closed = allowed(render(profile_values("small")))
+    assert allowed(render(profile_values("small", change))) - closed == {
+        "ml/reconciler -> 10.9.0.0/16:443,8443",
+    }
+    anywhere = merged(change, {"networkPolicy": {"webhooks": {"to": []}}})
+    assert allowed(render(profile_values("small", anywhere))) - closed == {f"ml/reconciler -> {ANY}:443,8443"}
+
+
+def test_a_closed_network_wants_to_know_where_webhooks_go() -> None:
+    hosts = {"webhooks": {"hosts": ["hooks.example.com"], "existingSecret": "webhooks"}}
+    with pytest.raises(Exception, match=r"networkPolicy\.webhooks\.to"):
+        render(merged(profile_values("production"), hosts))
 
 
 def test_a_further_rule_without_destinations_is_refused() -> None:

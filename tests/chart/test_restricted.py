@@ -41,7 +41,7 @@ FINE: Object = {
 
 
 @each_variant
-def test_every_pod_is_restricted(values: Values, upgrade: bool) -> None:
+def test_l7_every_pod_is_restricted(values: Values, upgrade: bool) -> None:
     found = pods(render(values, upgrade=upgrade))
 
     assert len(found) >= 4
@@ -120,7 +120,7 @@ def cluster(tmp_path: Path) -> Callable[[Values], ClusterSettings]:
 
 
 @pytest.mark.parametrize("feature", ["placed", "certificates", "air gap"])
-def test_what_the_reconciler_makes_of_the_settings_is_restricted_too(
+def test_l7_what_the_reconciler_makes_of_the_settings_is_restricted_too(
     feature: str, cluster: Callable[[Values], ClusterSettings]
 ) -> None:
     profile, change = FEATURES[feature]
@@ -188,7 +188,7 @@ def _changed(change: Callable[[Any], object]) -> Object:
         ),
     ],
 )
-def test_the_check_sees_each_violation(named: str, change: Callable[[Any], object]) -> None:
+def test_l7_the_check_sees_each_violation(named: str, change: Callable[[Any], object]) -> None:
     assert violations(FINE) == []
     assert any(named in found for found in violations(_changed(change)))
 

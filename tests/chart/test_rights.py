@@ -41,7 +41,7 @@ def _rights_in(objects: list[Object], namespace: str) -> set[Right]:
 
 
 @each_variant
-def test_no_rule_is_wide(values: Values, upgrade: bool) -> None:
+def test_l5_no_rule_is_wide(values: Values, upgrade: bool) -> None:
     objects = render(values, upgrade=upgrade)
     for role in of_kind(objects, "Role") + of_kind(objects, "ClusterRole"):
         for rule in role["rules"]:
@@ -75,7 +75,7 @@ def test_reviews_of_tokens_are_all_that_reaches_over_the_cluster(values: Values,
 
 
 @each_variant
-def test_roles_are_the_reconcilers_and_lie_outside_the_releases_namespace(
+def test_l5_roles_are_the_reconcilers_and_lie_outside_the_releases_namespace(
     values: Values, upgrade: bool
 ) -> None:
     objects = render(values, upgrade=upgrade)
@@ -125,7 +125,7 @@ def _each(node: ast.expr, generic: tuple[kinds.Kind, ...], verbs: tuple[str, ...
         yield from ((group if slash else "", kind.plural, verb) for verb in verbs)
 
 
-def test_the_reconciler_may_do_to_jobs_what_the_launcher_does() -> None:
+def test_l5_the_reconciler_may_do_to_jobs_what_the_launcher_does() -> None:
     objects = render(profile_values("small"))
 
     used = _used("deploy/launch/kubernetes.py")
@@ -145,7 +145,7 @@ def test_with_a_queue_it_may_read_kueues_workloads() -> None:
     ("autoscaler", "kind"),
     [("none", None), ("hpa", kinds.HORIZONTAL_POD_AUTOSCALERS), ("keda", kinds.SCALED_OBJECTS)],
 )
-def test_the_reconciler_may_do_to_endpoints_what_the_backend_does(
+def test_l5_the_reconciler_may_do_to_endpoints_what_the_backend_does(
     autoscaler: str, kind: kinds.Kind | None
 ) -> None:
     change = {"endpoints": {"autoscaler": autoscaler, "prometheusUrl": "http://prometheus:9090"}}

@@ -1,9 +1,11 @@
 """What the chart tells the processes is what they read: by the code that reads it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from rendered_chart import CHART
+from rendered_chart import FEATURES
 from rendered_chart import NAMESPACE
 from rendered_chart import Object
 from rendered_chart import Values
@@ -27,6 +29,7 @@ ROLES = {"api": "api", "reconciler": "reconcile", "broker": "broker"}
 SECRETS = {
     "api-key": "a-key-of-the-api-that-is-long",
     "database-password": "p@ss/word",
+    "webhook-key": "a-key-of-webhooks-that-is-long-enough",
     "database-url": "postgresql://other:secret@db2.internal:6432/name?sslmode=verify-full",
 }
 
@@ -164,6 +167,23 @@ def test_values_arrive(tmp_path: Path) -> None:
     assert cluster.gpu.resource == "amd.com/gpu"
 
 
+def test_where_webhooks_may_go_arrives_at_whoever_makes_and_delivers_them(tmp_path: Path) -> None:
+    objects = render(profile_values(*FEATURES["webhooks"]))
+    for component in ("api", "reconciler"):
+        webhooks = settings_of(objects, component, tmp_path).webhooks
+        assert [(each.host, each.suffix, each.port) for each in webhooks.hosts] == [
+            ("hooks.example.com", False, None),
+            ("example.org", True, 8443),
+        ]
+        assert list(map(str, webhooks.networks)) == ["10.9.0.0/16"]
+        assert webhooks.key == SECRETS["webhook-key"].encode()
+        assert webhooks.ca_file == tmp_path / "ca.crt"
+        assert webhooks.public_url == "https://temper.example.com"
+        assert not webhooks.loopback_http
+    broker = settings_of(objects, "broker", tmp_path).webhooks
+    assert (broker.hosts, broker.key) == ((), None)
+
+
 def test_how_s3_is_used_arrives(tmp_path: Path) -> None:
     store = {
         "addressing": "virtual",
@@ -198,7 +218,15 @@ def test_how_s3_is_used_arrives(tmp_path: Path) -> None:
     )
 
 
-def test_the_password_is_read_from_a_file_and_appears_in_no_object(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allowed", [True, False])
+def test_l4_plain_http_to_the_store_has_to_be_allowed(allowed: bool, tmp_path: Path) -> None:
+    store = {"endpoint": "http://s3.internal:9000", "allowHttp": allowed}
+    objects = render(profile_values("small", {"objectStore": store}))
+    with nullcontext() if allowed else pytest.raises(SettingsError, match="TEMPER_S3_ALLOW_HTTP"):
+        settings_of(objects, "api", tmp_path)
+
+
+def test_l3_the_password_is_read_from_a_file_and_appears_in_no_object(tmp_path: Path) -> None:
     objects = render(profile_values("production"))
     settings = settings_of(objects, "api", tmp_path)
 

@@ -37,7 +37,7 @@ def _nested(key: str, value: Any) -> Values:
         ("networkPolicy.allow", True),
     ],
 )
-def test_an_unknown_key_is_refused_by_its_name(key: str, value: Any) -> None:
+def test_l8_an_unknown_key_is_refused_by_its_name(key: str, value: Any) -> None:
     above, _, name = key.rpartition(".")
     with pytest.raises(helm_python.HelmError) as caught:
         render(profile_values("small", _nested(key, value)))
@@ -106,7 +106,7 @@ def test_an_unknown_key_is_refused_by_its_name(key: str, value: Any) -> None:
         ("tests.timeoutSeconds", "ten"),
     ],
 )
-def test_a_bad_value_is_refused_by_its_key(key: str, value: Any) -> None:
+def test_l8_a_bad_value_is_refused_by_its_key(key: str, value: Any) -> None:
     with pytest.raises(helm_python.HelmError) as caught:
         render(profile_values("small", _nested(key, value)))
 
@@ -137,6 +137,7 @@ def test_a_bad_value_is_refused_by_its_key(key: str, value: Any) -> None:
         ({"broker": {"tls": {"existingSecret": "t"}, "url": "http://b"}}, "broker.url"),
         ({"objectStore": {"kmsKeyId": "k"}}, "objectStore.kmsKeyId"),
         ({"images": {"requireDigests": True}}, "images.api.digest"),
+        ({"webhooks": {"hosts": ["hooks.example.com"]}}, "webhooks.existingSecret"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_by_their_keys(change: Values, named: str) -> None:

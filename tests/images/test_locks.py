@@ -29,7 +29,7 @@ def locked(lock: str) -> list[str]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_says_what_the_project_says(lock: str) -> None:
+def test_m3_a_lock_says_what_the_project_says(lock: str) -> None:
     extras = (PROJECT["optional-dependencies"][extra] for extra in LOCKS[lock])
     asked = pins(PROJECT["dependencies"] + [line for extra in extras for line in extra])
     known = pins(locked(lock))
@@ -39,14 +39,14 @@ def test_a_lock_says_what_the_project_says(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_wheel_of_a_lock_is_named_by_its_hash(lock: str) -> None:
+def test_m3_every_wheel_of_a_lock_is_named_by_its_hash(lock: str) -> None:
     lines = [line for line in locked(lock) if line.strip()]
 
     assert len(lines) > 20
     assert [line[:60] for line in lines if not PINNED.match(line) or "--hash=sha256:" not in line] == []
 
 
-def test_the_api_has_no_torch() -> None:
+def test_m2_the_api_has_no_torch() -> None:
     assert pins(locked("api")).keys().isdisjoint({"torch", "transformers", "vllm", "numpy"})
 
 
@@ -72,3 +72,17 @@ def test_an_image_runs_without_rights_and_starts_from_nothing_that_builds(target
         f"COPY --from={target}-dependencies /opt/temper /opt/temper",
         f"COPY --from=project /opt/{target} /opt/project",
     ]
+
+
+def test_m3_every_requirement_of_the_project_is_one_version() -> None:
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    exact = re.compile(r"[A-Za-z0-9._-]+(\[[a-z0-9, -]+\])?==[A-Za-z0-9.+!]+(; .+)?")
+    assert [line for line in PROJECT["dependencies"] + extras if not exact.fullmatch(line)] == []
+
+
+def test_m3_no_workflow_of_others_runs_by_a_name_that_can_move() -> None:
+    """Actions of others are named by their commit; at present there are none."""
+    workflows = [*ROOT.glob(".github/workflows/*.y*ml"), *ROOT.glob(".gitlab-ci.yml"), *ROOT.glob(".ci/*")]
+    assert workflows
+    used = [line for path in workflows for line in re.findall(r"uses:\s*(\S+)", path.read_text())]
+    assert [name for name in used if not re.search(r"@[0-9a-f]{40}$", name)] == []

@@ -43,6 +43,38 @@
 - name: TEMPER_API_KEY_FILE
   value: /etc/temper/secrets/api-key
 {{- end }}
+{{- if eq .component "reconciler" }}
+- name: TEMPER_SIGNING_KEY_FILE
+  value: /etc/temper/secrets/signing-key.pem
+{{- if .root.Values.signing.trustedKey }}
+- name: TEMPER_SIGNING_TRUSTED_FILE
+  value: /etc/temper/secrets/trusted-keys.pem
+{{- end }}
+{{- end }}
+{{- if has .component (list "api" "reconciler") }}
+{{- $serve := .root.Values.endpoints.serve }}
+- name: TEMPER_SERVE_VERDICTS
+  value: {{ join "," $serve.verdicts | quote }}
+- name: TEMPER_SERVE_ARMS
+  value: {{ join "," $serve.arms | quote }}
+- name: TEMPER_SERVE_UNSIGNED
+  value: {{ ternary "1" "0" $serve.unsigned | quote }}
+{{- end }}
+{{- $webhooks := .root.Values.webhooks }}
+{{- if and (has .component (list "api" "reconciler")) $webhooks.hosts }}
+- name: TEMPER_WEBHOOK_HOSTS
+  value: {{ join "," $webhooks.hosts | quote }}
+- name: TEMPER_WEBHOOK_NETWORKS
+  value: {{ join "," $webhooks.networks | quote }}
+- name: TEMPER_WEBHOOK_KEY_FILE
+  value: /etc/temper/secrets/webhook-key
+{{- if or $webhooks.ca.secret $webhooks.ca.configMap }}
+- name: TEMPER_WEBHOOK_CA_FILE
+  value: /etc/temper/webhook-ca/ca.crt
+{{- end }}
+- name: TEMPER_PUBLIC_URL
+  value: {{ $webhooks.publicUrl | quote }}
+{{- end }}
 {{- if eq .component "broker" }}
 - name: TEMPER_BROKER_DIRECT
   value: {{ ternary "1" "0" .root.Values.broker.direct | quote }}
@@ -108,6 +140,10 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
 {{- with $store.endpoint }}
 - name: AWS_ENDPOINT_URL_S3
   value: {{ . | quote }}
+{{- end }}
+{{- if $store.allowHttp }}
+- name: TEMPER_S3_ALLOW_HTTP
+  value: "1"
 {{- end }}
 {{- if or $store.ca.secret $store.ca.configMap }}
 - name: AWS_CA_BUNDLE
@@ -194,6 +230,11 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
   mountPath: /etc/temper/store-ca
   readOnly: true
 {{- end }}
+{{- if and (has .component (list "api" "reconciler")) $root.webhooks.hosts (or $root.webhooks.ca.secret $root.webhooks.ca.configMap) }}
+- name: webhook-ca
+  mountPath: /etc/temper/webhook-ca
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "temper.volumes" -}}
@@ -225,6 +266,24 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
             - key: {{ include "temper.apiKeyKey" .root }}
               path: api-key
       {{- end }}
+      {{- if eq .component "reconciler" }}
+      - secret:
+          name: {{ include "temper.signingSecret" .root }}
+          items:
+            - key: {{ include "temper.signingKey" .root }}
+              path: signing-key.pem
+            {{- with $values.signing.trustedKey }}
+            - key: {{ . }}
+              path: trusted-keys.pem
+            {{- end }}
+      {{- end }}
+      {{- if and (has .component (list "api" "reconciler")) $values.webhooks.hosts }}
+      - secret:
+          name: {{ $values.webhooks.existingSecret }}
+          items:
+            - key: {{ $values.webhooks.key }}
+              path: webhook-key
+      {{- end }}
 {{- if ne .component "migrate" }}
 - name: cluster
   configMap:
@@ -239,6 +298,9 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
 {{ with include "temper.caVolume" (dict "name" "database-ca" "ca" $values.database.ca) }}{{ . }}{{ end }}
 {{- if ne .component "migrate" }}
 {{ with include "temper.caVolume" (dict "name" "store-ca" "ca" $values.objectStore.ca) }}{{ . }}{{ end }}
+{{- end }}
+{{- if and (has .component (list "api" "reconciler")) $values.webhooks.hosts }}
+{{ with include "temper.caVolume" (dict "name" "webhook-ca" "ca" $values.webhooks.ca) }}{{ . }}{{ end }}
 {{- end }}
 {{- end }}
 
@@ -258,6 +320,14 @@ s3://{{ $store.bucket }}{{ with trimAll "/" $store.prefix }}/{{ . }}{{ end }}
       - key: {{ .ca.key }}
         path: ca.crt
 {{- end -}}
+{{- end }}
+
+{{- define "temper.signingSecret" -}}
+{{- .Values.signing.existingSecret | default (printf "%s-signing-key" (include "temper.fullname" .)) -}}
+{{- end }}
+
+{{- define "temper.signingKey" -}}
+{{- ternary .Values.signing.key "signing-key.pem" (ne .Values.signing.existingSecret "") -}}
 {{- end }}
 
 {{- define "temper.apiKeySecret" -}}

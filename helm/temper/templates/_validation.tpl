@@ -18,6 +18,12 @@
 {{- if not .Values.objectStore.bucket -}}
   {{- $wrong = append $wrong "objectStore.bucket: name the S3 bucket that holds models, data sets and results" -}}
 {{- end -}}
+{{- if and .Values.signing.trustedKey (not .Values.signing.existingSecret) -}}
+  {{- $wrong = append $wrong "signing.trustedKey: names a key of signing.existingSecret, which is empty" -}}
+{{- end -}}
+{{- if and .Values.webhooks.hosts (not .Values.webhooks.existingSecret) -}}
+  {{- $wrong = append $wrong "webhooks.existingSecret: name the Secret that holds the key of webhooks, which webhooks.hosts turns on" -}}
+{{- end -}}
 {{- if eq (include "temper.jobsNamespace" .) (include "temper.endpointsNamespace" .) -}}
   {{- $wrong = append $wrong "jobs.namespace.name and endpoints.namespace.name must differ" -}}
 {{- end -}}
@@ -51,6 +57,9 @@
   {{- if and (not .Values.networkPolicy.objectStore.to) (not .Values.networkPolicy.objectStore.fqdns) -}}
     {{- $wrong = append $wrong "networkPolicy.objectStore.to: networkPolicy.allowAnyAddress is off, so say where S3 is (or objectStore.fqdns, where Cilium is the network)" -}}
   {{- end -}}
+  {{- if and .Values.webhooks.hosts (not .Values.networkPolicy.webhooks.to) -}}
+    {{- $wrong = append $wrong "networkPolicy.webhooks.to: networkPolicy.allowAnyAddress is off, so say where webhooks may be sent" -}}
+  {{- end -}}
   {{- if not .Values.networkPolicy.kubernetesApi.to -}}
     {{- $wrong = append $wrong "networkPolicy.kubernetesApi.to: networkPolicy.allowAnyAddress is off, so say where the API server is" -}}
   {{- end -}}
@@ -65,7 +74,7 @@
   {{- $wrong = append $wrong "objectStore.kmsKeyId needs objectStore.sse: aws:kms" -}}
 {{- end -}}
 {{- $policy := .Values.networkPolicy -}}
-{{- range $key, $peers := dict "database.to" $policy.database.to "objectStore.to" $policy.objectStore.to "kubernetesApi.to" $policy.kubernetesApi.to "dns.to" $policy.dns.to -}}
+{{- range $key, $peers := dict "database.to" $policy.database.to "objectStore.to" $policy.objectStore.to "kubernetesApi.to" $policy.kubernetesApi.to "dns.to" $policy.dns.to "webhooks.to" $policy.webhooks.to -}}
   {{- with include "temper.metadataPeers" (dict "peers" $peers "key" (printf "networkPolicy.%s" $key)) -}}
     {{- $wrong = append $wrong (trim .) -}}
   {{- end -}}

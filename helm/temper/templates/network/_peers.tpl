@@ -116,6 +116,19 @@ matchExpressions:
     {{- end }}
 {{- end }}
 
+{{- define "temper.toWebhooks" -}}
+- to:
+    {{- if .Values.networkPolicy.webhooks.to }}
+    {{- toYaml .Values.networkPolicy.webhooks.to | nindent 4 }}
+    {{- else }}
+    {{- include "temper.anyAddress" . | nindent 4 }}
+    {{- end }}
+  ports:
+    {{- range .Values.networkPolicy.webhooks.ports }}
+    {{- include "temper.port" . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
 {{- define "temper.toBroker" -}}
 - to:
     {{- include "temper.releasePods" (dict "root" . "component" "broker") | nindent 4 }}
