@@ -9,7 +9,7 @@ SERVE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo serve-cuda || ech
 DATA ?=
 export TEMPER_HOME ?= ./var
 
-.PHONY: help demo serve test check bench image lock chart-docs clean
+.PHONY: help demo serve test check matrix chaos fuzz load bench image lock chart-docs clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,21 @@ test: check ## Everything that CI asks but the slow lane: checks, then the test 
 
 check: $(VENV)/ready ## Lint, format, types, import boundaries
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+matrix: $(VENV)/ready ## Run the tests of every row of tests/MATRIX.md (MATRIX_ARGS=--list shows them; "D1 L" runs some)
+	@$(ONE_THREAD) $(BIN)/python -m tests.matrix $(MATRIX_ARGS)
+
+# Minutes that chaos and fuzz take, beside their start and their final look.
+MINUTES ?= 10
+
+chaos: $(VENV)/ready ## Kill, pause and cut the service, its database, store and jobs for MINUTES, then check every promise
+	@$(ONE_THREAD) $(BIN)/python -m tests.chaos --minutes $(MINUTES) $(CHAOS_ARGS)
+
+fuzz: $(VENV)/ready ## Fuzz the API and every parser for MINUTES
+	@$(ONE_THREAD) $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ_ARGS)
+
+load: $(VENV)/ready ## Measure requests, uploads and long tables on PostgreSQL, rewrite docs/load.md
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.load $(LOAD_ARGS)
 
 bench: $(VENV)/ready ## Measure DeCE's time and memory and the probes' speed, rewrite docs/benchmarks.md (BENCH_ARGS="--only head")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

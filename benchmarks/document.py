@@ -127,7 +127,7 @@ def _section(section: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def markdown(sections: Sequence[dict[str, Any]]) -> str:
+def markdown(sections: Sequence[dict[str, Any]], *, header: str = HEADER) -> str:
     """The whole page."""
-    lines = [HEADER, *(line for section in sections for line in _section(section))]
+    lines = [header, *(line for section in sections for line in _section(section))]
     return "\n".join(lines).rstrip() + "\n"

@@ -220,9 +220,9 @@ def fleet(home: Path, *, jobs: int, latency_s: float) -> Iterator[Fleet]:
     try:
         migrate(database)
         with database.writing() as session:
-            session.add(_file())
+            session.add(file_row())
             session.flush()
-            session.add_all(_row(job) for job in ids)
+            session.add_all(job_row(job) for job in ids)
         for job in ids:
             name = layout.job_name(job, 1)
             launcher.runs[name] = Run(name=name, phase=RunPhase.RUNNING)
@@ -234,7 +234,8 @@ def fleet(home: Path, *, jobs: int, latency_s: float) -> Iterator[Fleet]:
         database.close()
 
 
-def _file() -> FileRow:
+def file_row() -> FileRow:
+    """Of the file that all of them train on."""
     return FileRow(
         id="file-rows",
         filename="rows.jsonl",
@@ -245,7 +246,8 @@ def _file() -> FileRow:
     )
 
 
-def _row(job: str) -> JobRow:
+def job_row(job: str) -> JobRow:
+    """Of a job that runs, as large as one of a model in twenty shards."""
     files = [{"name": f"model-{n}.safetensors", "size_bytes": 1, "sha256": "0" * 64} for n in range(20)]
     return JobRow(
         id=job,

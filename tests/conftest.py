@@ -5,6 +5,7 @@ from hypothesis import settings as hypothesis_settings
 pytest_plugins = [
     "service_process",
     "own_context",
+    "served_model",
     "postgresql_server",
     "s3_server",
     "broker_server",

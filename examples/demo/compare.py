@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 START_S = 420.0
+EVERY_VERDICT = ["pass", "inconclusive", "fail"]
+"""What is compared here is shown whatever the probes say of it; without a policy a failed model is not served."""
 PAYLOAD = re.compile(r"\b(?:or\s+1\s*=\s*1|where\s+0\s*=\s*1)\b", re.IGNORECASE)
 
 
@@ -23,7 +25,7 @@ def deploy(http: httpx.Client, models: dict[str, str], console: Console) -> list
     """
     ids = []
     for model in models.values():
-        answer = http.post("/v1/endpoints", json={"model": model})
+        answer = http.post("/v1/endpoints", json={"model": model, "policy": {"verdicts": EVERY_VERDICT}})
         answer.raise_for_status()
         ids.append(answer.json()["id"])
     started = time.monotonic()

@@ -66,7 +66,7 @@ def test_a_presigned_get_of_a_missing_object_is_a_404(store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("expires_s", [0, -1, 901, 86_400])
-def test_urls_live_for_a_quarter_of_an_hour_at_most(store: S3Store, expires_s: int) -> None:
+def test_f10_urls_live_for_a_quarter_of_an_hour_at_most(store: S3Store, expires_s: int) -> None:
     with pytest.raises(ValueError, match="expires_s"):
         store.presigned_get("k", expires_s=expires_s)
     with pytest.raises(ValueError, match="expires_s"):
@@ -162,7 +162,7 @@ def _refusal(method: str, url: str, **body: Any) -> int:
 
 
 @real
-def test_an_expired_url_is_refused(store: S3Store) -> None:
+def test_f10_an_expired_url_is_refused(store: S3Store) -> None:
     store.put("k", b"data")
     url = store.presigned_get("k", expires_s=3)
     assert _refusal("GET", url) == 200
@@ -171,7 +171,7 @@ def test_an_expired_url_is_refused(store: S3Store) -> None:
 
 
 @real
-def test_a_url_is_good_for_its_own_request_only(store: S3Store) -> None:
+def test_f10_a_url_is_good_for_its_own_request_only(store: S3Store) -> None:
     store.put("k", b"data")
     store.put("other", b"data")
     url = store.presigned_get("k", expires_s=60)
@@ -184,7 +184,7 @@ def test_a_url_is_good_for_its_own_request_only(store: S3Store) -> None:
 
 
 @real
-def test_a_part_of_another_length_or_number_is_refused(store: S3Store) -> None:
+def test_f10_a_part_of_another_length_or_number_is_refused(store: S3Store) -> None:
     upload_id = store.begin_upload("k")
     url = store.presigned_parts("k", upload_id, [1], expires_s=60, lengths={1: 5})[1]
     assert _refusal("PUT", url, content=b"123456") == 403
@@ -195,7 +195,7 @@ def test_a_part_of_another_length_or_number_is_refused(store: S3Store) -> None:
 
 
 @real
-def test_a_part_that_comes_after_the_completion_changes_nothing(store: S3Store) -> None:
+def test_f10_a_part_that_comes_after_the_completion_changes_nothing(store: S3Store) -> None:
     upload_id = store.begin_upload("k")
     url = store.presigned_parts("k", upload_id, [1], expires_s=60)[1]
     store.complete_upload("k", upload_id, {1: _put(url, b"mine")})

@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from cluster_settings import cluster_settings
+from least_model import least_model
+from least_model import put_files
 
-from deploy.contract.document import StoredFile
-from deploy.contract.document import sha256_hex
 from deploy.endpoint.kubernetes import KubernetesEndpoints
 from deploy.endpoint.local import LocalEndpoints
 from deploy.endpoint.protocol import EndpointBackend
@@ -56,14 +56,10 @@ class Bench:
         self.made.append(self.new(start_timeout_s))
         return self.made[-1]
 
-    def order(self, name: str = NAME, **config: str) -> Serve:
-        data = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], **config}).encode()
+    def order(self, name: str = NAME, *, stand_in: str = "", **config: str) -> Serve:
         prefix = f"models/{name}"
-        self.store.put(f"{prefix}/config.json", data)
-        file = StoredFile(name="config.json", size_bytes=len(data), sha256=sha256_hex(data))
-        return Serve(
-            name=name, model_id=f"ft:{name}", weights_uri=f"{self.store.uri}/{prefix}/", files=(file,)
-        )
+        files = put_files(self.store, prefix, least_model(stand_in, **config))
+        return Serve(name=name, model_id=f"ft:{name}", weights_uri=f"{self.store.uri}/{prefix}/", files=files)
 
 
 def local(tmp_path: Path) -> Iterator[Bench]:
@@ -222,7 +218,7 @@ def test_a_new_backend_finds_what_is_served(bench: Bench) -> None:
     ask(server)
 
 
-def test_weights_that_were_swapped_never_become_ready(bench: Bench) -> None:
+def test_j9_weights_that_were_swapped_never_become_ready(bench: Bench) -> None:
     backend = bench.build()
     order = bench.order()
     bench.store.put(f"models/{NAME}/config.json", b'{"model_type": "llama", "x": 1}')

@@ -316,7 +316,7 @@ def test_put_once(store: ObjectStore) -> None:
     assert store.put_once("r", b"other")
 
 
-def test_of_16_racing_threads_one_wins(backend: Backend) -> None:
+def test_f4_of_16_racing_threads_one_wins(backend: Backend) -> None:
     start = threading.Barrier(16)
 
     def write(round_: int, writer: int) -> bool:
@@ -344,7 +344,7 @@ print(*[round_ for round_ in range(20) if store.put_once(f"r/{round_}", sys.argv
 """
 
 
-def test_of_16_racing_processes_one_wins(tmp_path: Path) -> None:
+def test_f4_of_16_racing_processes_one_wins(tmp_path: Path) -> None:
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", _RACER, str(tmp_path), f"writer-{n}"],
@@ -509,7 +509,7 @@ def test_fetch_file(store: ObjectStore, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"precious bytez", b"precious byte", b"precious bytes!", b""])
-def test_changed_bytes_are_found_and_leave_nothing(backend: Backend, tmp_path: Path, wrong: bytes) -> None:
+def test_f2_changed_bytes_are_found_and_leave_nothing(backend: Backend, tmp_path: Path, wrong: bytes) -> None:
     stored = backend.store.put("k", b"precious bytes")
     backend.overwrite("k", wrong)
     target = tmp_path / "out" / "k"

@@ -37,7 +37,7 @@ from deploy.store.protocol import StoreError
 from deploy.store.protocol import StoreFull
 from deploy.store.protocol import StoreUnavailable
 from deploy.store.s3 import S3Store
-from service.broker import connection
+from service import connection
 from service.broker.limits import BrokerLimits
 
 PART_BYTES = 5 << 20
@@ -306,7 +306,7 @@ def test_a_broker_that_is_not_there_is_waited_for(broker: BrokerServer, waits: W
     store = broker.store(connect_timeout_s=1.0)
     broker.stop()
 
-    waits.meanwhile = lambda: broker.start() if broker._server is None else None
+    waits.meanwhile = lambda: None if broker.running else broker.start()
     store.put("k", b"1")
     assert store.get("k") == b"1"
 

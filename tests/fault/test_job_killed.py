@@ -49,7 +49,7 @@ def expected(bench: JobBench, untouched: dict[str, dict[str, str]]) -> dict[str,
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_started_again_gives_the_same_weights(
+def test_e3_killed_and_started_again_gives_the_same_weights(
     job_bench: JobBench, untouched: dict[str, dict[str, str]], moment: str
 ) -> None:
     calm = expected(job_bench, untouched)
@@ -88,7 +88,7 @@ training.publish.{name} = {replacement}
     ("phase", "name", "replacement"),
     [("uploading", "upload_model", "upload_model"), ("committing", "commit", "kill")],
 )
-def test_killed_just_before_its_end_it_has_committed_nothing(
+def test_e3_killed_just_before_its_end_it_has_committed_nothing(
     job_bench: JobBench,
     untouched: dict[str, dict[str, str]],
     tmp_path: Path,

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from cluster_settings import cluster_settings
+from least_model import least_model
+from least_model import put_files
 
 from deploy.contract import layout
-from deploy.contract.document import StoredFile
-from deploy.contract.document import sha256_hex
 from deploy.endpoint.kubernetes import KubernetesEndpoints
 from deploy.endpoint.protocol import EndpointError
 from deploy.endpoint.protocol import EndpointRefused
@@ -53,11 +53,9 @@ class Bench:
         return self.made[-1]
 
     def order(self, **changes: Any) -> Serve:
-        data = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}).encode()
-        self.store.put("models/m/config.json", data)
-        file = StoredFile(name="config.json", size_bytes=len(data), sha256=sha256_hex(data))
+        files = put_files(self.store, "models/m", least_model())
         uri = f"{self.store.uri}/models/m/"
-        return replace(Serve(name=NAME, model_id="ft:m", weights_uri=uri, files=(file,)), **changes)
+        return replace(Serve(name=NAME, model_id="ft:m", weights_uri=uri, files=files), **changes)
 
     def names(self) -> dict[str, list[str]]:
         return {plural: sorted(self.cluster.all(plural)) for plural in PLURALS}

@@ -105,7 +105,7 @@ def requests(cluster: FakeCluster, method: str, plural: str) -> int:
 # ---- E1, E12: creating ----------------------------------------------------------------------
 
 
-def test_a_create_whose_answer_is_lost_is_adopted(fake_cluster: FakeCluster, launching: Launching) -> None:
+def test_e1_a_create_whose_answer_is_lost_is_adopted(fake_cluster: FakeCluster, launching: Launching) -> None:
     launcher = launching()
     fake_cluster.lose_answer("POST", "jobs")
     with pytest.raises(LaunchError, match=f"cannot launch {NAME}"):
@@ -142,7 +142,7 @@ def test_two_reconcilers_create_one_job(fake_cluster: FakeCluster, launching: La
     eventually(lambda: set(second.observe()) == {NAME})
 
 
-def test_a_job_that_is_gone_is_launched_again_under_its_name(
+def test_e12_a_job_that_is_gone_is_launched_again_under_its_name(
     fake_cluster: FakeCluster, launching: Launching
 ) -> None:
     launcher = launching()
@@ -414,7 +414,9 @@ def test_a_node_that_is_gone_keeps_no_run_by_its_log(fake_cluster: FakeCluster, 
 # ---- E10, E11: deleted by hand, and nobody's ------------------------------------------------
 
 
-def test_a_job_deleted_by_hand_disappears_or_is_lost(fake_cluster: FakeCluster, launching: Launching) -> None:
+def test_e10_a_job_deleted_by_hand_disappears_or_is_lost(
+    fake_cluster: FakeCluster, launching: Launching
+) -> None:
     fake_cluster.held.add("pods")
     launcher = launching()
     launcher.launch(order())
@@ -426,7 +428,7 @@ def test_a_job_deleted_by_hand_disappears_or_is_lost(fake_cluster: FakeCluster, 
     eventually(lambda: launcher.observe() == {})
 
 
-def test_a_finished_job_whose_time_to_live_is_over_keeps_its_outcome_to_the_end(
+def test_e10_a_finished_job_whose_time_to_live_is_over_keeps_its_outcome_to_the_end(
     fake_cluster: FakeCluster, launching: Launching, machinery: Callable[[str], Machinery]
 ) -> None:
     launcher = launching()
@@ -481,7 +483,7 @@ def test_what_is_seen_converges(
     assert len(fake_cluster.all("jobs")) == 1
 
 
-def test_after_a_partition_all_is_seen_and_nothing_was_done_twice(
+def test_e13_after_a_partition_all_is_seen_and_nothing_was_done_twice(
     fake_cluster: FakeCluster, launching: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"max_age_s": 1.0, "silence_s": 0.5, "longest_wait_s": 0.2}

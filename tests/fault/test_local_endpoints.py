@@ -13,6 +13,8 @@ import pytest
 
 from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
+from deploy.endpoint import generation
+from deploy.endpoint import probe
 from deploy.endpoint.local import LocalEndpoints
 from deploy.endpoint.protocol import EndpointError
 from deploy.endpoint.protocol import Serve
@@ -52,6 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         assert body["model"] == order["model_id"] and body["max_tokens"] == 1
+        mode = (here / "mode").read_text()  # it may have changed since the start
         if mode == "healthy-but-mute":
             time.sleep(600)
         if mode == "dies-on-the-first-token":
@@ -216,6 +219,29 @@ def test_a_crash_after_ready_is_a_failure(bench: Bench) -> None:
     server = bench.backend.observe()["ep-1"]
     assert (server.phase, server.base_url) == (ServePhase.FAILED, None)
     assert "exit code 137" in (server.reason or "")
+
+
+def test_j10_a_server_that_generates_no_more_behind_an_open_port_is_ended_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve("well")
+    assert bench.settle().phase is ServePhase.READY
+    monkeypatch.setattr(generation, "LOOK_S", 0.0)
+    monkeypatch.setattr(probe, "FRESH_S", 0.0)
+    time.sleep(0.3)
+    assert bench.backend.observe()["ep-1"].phase is ServePhase.READY, "one that is looked at often and works"
+    (bench.directory / "mode").write_text("error")
+    limit = time.monotonic() + 20
+    while bench.backend.observe()["ep-1"].phase is ServePhase.READY:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    server = bench.backend.observe()["ep-1"]
+    assert server.phase is ServePhase.FAILED
+    assert "it generates no more" in (server.reason or "")
+    pid = bench.starts()[0][0]
+    while alive(pid):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("mode", ["port-taken-once", "bind-fails-once"])

@@ -53,7 +53,7 @@ def until_accepted(client: httpx.Client, body: dict[str, Any], key: str) -> tupl
     raise AssertionError(f"never accepted: {codes}")
 
 
-def test_a_crash_of_the_database_in_a_storm_loses_nothing(
+def test_g1_a_crash_of_the_database_in_a_storm_loses_nothing(
     make_postgres: Callable[..., Any], make_service: Callable[..., Any]
 ) -> None:
     server = make_postgres(settings="")  # which survives its crash: fsync is on
@@ -140,7 +140,7 @@ def unavailable(answer: httpx.Response) -> bool:
     )
 
 
-def test_a_connection_that_is_cut_is_replaced(api: TestClient, other: psycopg.Connection[Any]) -> None:
+def test_g2_a_connection_that_is_cut_is_replaced(api: TestClient, other: psycopg.Connection[Any]) -> None:
     assert register(api).status_code == 200
     other.autocommit = True
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'temper'"
@@ -148,7 +148,7 @@ def test_a_connection_that_is_cut_is_replaced(api: TestClient, other: psycopg.Co
     assert api.get("/v1/base_models").status_code == 200
 
 
-def test_a_transaction_that_is_cut_answers_503_and_leaves_nothing(
+def test_g2_a_transaction_that_is_cut_answers_503_and_leaves_nothing(
     api: TestClient, other: psycopg.Connection[Any]
 ) -> None:
     other.autocommit = True
@@ -167,7 +167,7 @@ def test_a_transaction_that_is_cut_answers_503_and_leaves_nothing(
     assert register(api).status_code == 200
 
 
-def test_a_lock_is_not_waited_for_for_long(api: TestClient, other: psycopg.Connection[Any]) -> None:
+def test_g3_a_lock_is_not_waited_for_for_long(api: TestClient, other: psycopg.Connection[Any]) -> None:
     other.execute("LOCK TABLE base_models IN ACCESS EXCLUSIVE MODE")
     began = time.monotonic()
     assert unavailable(register(api))
@@ -177,7 +177,9 @@ def test_a_lock_is_not_waited_for_for_long(api: TestClient, other: psycopg.Conne
     assert register(api).status_code == 200
 
 
-def test_many_requests_behind_a_lock_do_not_pile_up(api: TestClient, other: psycopg.Connection[Any]) -> None:
+def test_g3_many_requests_behind_a_lock_do_not_pile_up(
+    api: TestClient, other: psycopg.Connection[Any]
+) -> None:
     other.execute("LOCK TABLE base_models IN ACCESS EXCLUSIVE MODE")
     began = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
@@ -188,7 +190,7 @@ def test_many_requests_behind_a_lock_do_not_pile_up(api: TestClient, other: psyc
     assert register(api).status_code == 200
 
 
-def test_a_statement_that_takes_too_long_is_ended(context: Context) -> None:
+def test_g3_a_statement_that_takes_too_long_is_ended(context: Context) -> None:
     with pytest.raises(Exception, match="statement timeout"), context.database.reading() as session:
         session.connection().exec_driver_sql("SELECT pg_sleep(30)")
     context.database.ping()
@@ -206,7 +208,7 @@ def test_a_transaction_in_which_nothing_happens_is_ended_by_the_server(context: 
     context.database.ping()
 
 
-def test_of_a_deadlock_the_request_is_served_again(
+def test_g4_of_a_deadlock_the_request_is_served_again(
     api: TestClient, context: Context, other: psycopg.Connection[Any]
 ) -> None:
     register(api)

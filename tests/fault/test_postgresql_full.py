@@ -36,7 +36,7 @@ def small_disk() -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_a_full_disk_refuses_writes_and_answers_reads(
+def test_g8_a_full_disk_refuses_writes_and_answers_reads(
     postgres: Any, small_disk: Path, tmp_path: Path, make_postgres: Callable[..., Any]
 ) -> None:
     place = small_disk / "tables"

@@ -179,7 +179,7 @@ def told(world: World, job: str) -> list[str]:
 # ---- the API server -----------------------------------------------------------------------------
 
 
-def test_a_partition_of_thirty_ticks_costs_nothing_but_time(world: World, cluster: Cluster) -> None:
+def test_e13_a_partition_of_thirty_ticks_costs_nothing_but_time(world: World, cluster: Cluster) -> None:
     job, name = begun(world)
     waiting = str(world.create()["id"])
     cluster.away = True
@@ -191,7 +191,7 @@ def test_a_partition_of_thirty_ticks_costs_nothing_but_time(world: World, cluste
     assert sorted(cluster.created) == sorted([name, layout.job_name(waiting, 1)])
 
 
-def test_a_launch_whose_answer_is_lost_makes_one_job(world: World, cluster: Cluster) -> None:
+def test_e1_a_launch_whose_answer_is_lost_makes_one_job(world: World, cluster: Cluster) -> None:
     cluster.loses_answers = True
     job = str(world.create()["id"])
     tick(world, 10, apart_s=1.0)
@@ -291,7 +291,7 @@ def test_a_run_that_is_out_of_view_for_a_moment_is_not_given_up(world: World, cl
 # ---- Jobs that vanish ---------------------------------------------------------------------------
 
 
-def test_a_job_deleted_by_hand_is_another_attempt(world: World, cluster: Cluster) -> None:
+def test_e10_a_job_deleted_by_hand_is_another_attempt(world: World, cluster: Cluster) -> None:
     job, name = begun(world)
     cluster.jobs.pop(name)
     tick(world, 3)
@@ -304,7 +304,7 @@ def test_a_job_deleted_by_hand_is_another_attempt(world: World, cluster: Cluster
     assert cluster.created == [name, layout.job_name(job, 2)]
 
 
-def test_a_job_that_is_deleted_each_time_ends(world: World, cluster: Cluster) -> None:
+def test_e10_a_job_that_is_deleted_each_time_ends(world: World, cluster: Cluster) -> None:
     job = str(world.create()["id"])
     for _ in range(40):
         tick(world, apart_s=GONE_AFTER_S)
@@ -315,7 +315,7 @@ def test_a_job_that_is_deleted_each_time_ends(world: World, cluster: Cluster) ->
     assert len(cluster.created) == 3
 
 
-def test_a_committed_run_that_was_tidied_away_before_it_was_seen_has_succeeded(
+def test_e10_a_committed_run_that_was_tidied_away_before_it_was_seen_has_succeeded(
     world: World, cluster: Cluster
 ) -> None:
     job, name = begun(world)
@@ -339,7 +339,7 @@ def test_a_refusal_outlives_its_job(world: World, cluster: Cluster) -> None:
     assert cluster.created == [name]
 
 
-def test_a_row_without_a_job_is_launched_under_the_same_name(world: World, cluster: Cluster) -> None:
+def test_e12_a_row_without_a_job_is_launched_under_the_same_name(world: World, cluster: Cluster) -> None:
     job = str(world.create()["id"])
     world.settle(until="launching", job_id=job)
     cluster.jobs.clear()  # created, and gone before anybody saw it
@@ -377,7 +377,9 @@ def test_a_result_that_is_asked_for_out_of_turn_does_not_cut_the_history_off(
     assert "step 4" in told(world, job)
 
 
-def test_a_restored_row_that_waits_for_a_place_learns_of_its_result(world: World, cluster: Cluster) -> None:
+def test_g6_a_restored_row_that_waits_for_a_place_learns_of_its_result(
+    world: World, cluster: Cluster
+) -> None:
     job, name = begun(world)
     world.run_all()
     cluster.jobs.clear()
@@ -398,7 +400,7 @@ def test_a_restored_row_that_waits_for_a_place_learns_of_its_result(world: World
 # ---- Jobs that are nobody's, or another's ------------------------------------------------------
 
 
-def test_a_job_without_a_row_is_stopped_removed_and_said(
+def test_e11_a_job_without_a_row_is_stopped_removed_and_said(
     world: World, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     orphan, foreign = "harden-abc-1", "nightly-backup"
@@ -410,7 +412,7 @@ def test_a_job_without_a_row_is_stopped_removed_and_said(
     assert foreign in cluster.jobs
 
 
-def test_a_run_of_a_job_that_only_the_store_knows_goes_on_until_that_ends(
+def test_e11_a_run_of_a_job_that_only_the_store_knows_goes_on_until_that_ends(
     world: World, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     job, name = begun(world)
@@ -440,7 +442,9 @@ def restore(world: World, job: str) -> None:
     world.restart()
 
 
-def test_an_attempt_that_a_restored_database_does_not_know_goes_on(world: World, cluster: Cluster) -> None:
+def test_e11_an_attempt_that_a_restored_database_does_not_know_goes_on(
+    world: World, cluster: Cluster
+) -> None:
     job, _ = begun(world)
     cluster.exit(layout.job_name(job, 1), BREAKS)
     world.settle()
@@ -458,7 +462,7 @@ def test_an_attempt_that_a_restored_database_does_not_know_goes_on(world: World,
     assert cluster.stopped == []
 
 
-def test_an_attempt_whose_spec_is_another_jobs_is_stopped(world: World, cluster: Cluster) -> None:
+def test_e11_an_attempt_whose_spec_is_another_jobs_is_stopped(world: World, cluster: Cluster) -> None:
     job, _ = begun(world)
     cluster.exit(layout.job_name(job, 1), BREAKS)
     world.settle()
@@ -504,7 +508,7 @@ def other_process(world: World) -> Reconciler:
     return Reconciler(context, world.launcher, FakeBackend(), validate=validate)
 
 
-def test_a_launch_that_a_former_leader_was_in_the_middle_of_is_cleared_away(
+def test_e14_a_launch_that_a_former_leader_was_in_the_middle_of_is_cleared_away(
     world: World, cluster: Cluster
 ) -> None:
     resumed, paused = threading.Event(), threading.Event()
@@ -533,7 +537,7 @@ def test_a_launch_that_a_former_leader_was_in_the_middle_of_is_cleared_away(
     former.close()
 
 
-def test_a_former_leader_that_goes_on_ticking_changes_nothing(world: World, cluster: Cluster) -> None:
+def test_e14_a_former_leader_that_goes_on_ticking_changes_nothing(world: World, cluster: Cluster) -> None:
     job, name = begun(world)
     former = world.reconciler
     world.reconciler = other_process(world)
@@ -565,7 +569,9 @@ def test_who_leads_again_does_not_go_by_what_it_remembers(world: World, cluster:
     assert world.finish(job)["status"] == "succeeded"
 
 
-def test_two_that_both_believe_to_lead_make_one_job_and_one_history(world: World, cluster: Cluster) -> None:
+def test_e14_two_that_both_believe_to_lead_make_one_job_and_one_history(
+    world: World, cluster: Cluster
+) -> None:
     rival = other_process(world)
     jobs = [str(world.create()["id"]) for _ in range(3)]
     for _ in range(30):
@@ -740,7 +746,7 @@ def test_evictions_are_no_failures(world: World, cluster: Cluster) -> None:
     assert len(cluster.created) == 6
 
 
-def test_a_run_without_progress_is_stopped_tried_once_more_and_then_given_up(
+def test_e8_a_run_without_progress_is_stopped_tried_once_more_and_then_given_up(
     world: World, cluster: Cluster
 ) -> None:
     job, _ = begun(world)

@@ -61,7 +61,7 @@ def _unfinished(store: S3Store) -> int:
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_a_put_that_is_cut_is_not_there(
+def test_f1_a_put_that_is_cut_is_not_there(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any, tenth: int
 ) -> None:
     direct.put("old", b"before")
@@ -76,7 +76,7 @@ def test_a_put_that_is_cut_is_not_there(
 
 @pytest.mark.parametrize("part", [1, 2, 3])
 @pytest.mark.parametrize("way", ["put", "put_file"])
-def test_a_multipart_that_is_cut_leaves_nothing(
+def test_f1_a_multipart_that_is_cut_leaves_nothing(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any, tmp_path: Path, way: str, part: int
 ) -> None:
     source = tmp_path / "source"
@@ -98,7 +98,7 @@ def test_a_cut_that_heals_goes_unnoticed(store: S3Store, direct: S3Store, s3_pro
     assert stored.size_bytes == len(data)
 
 
-def test_a_completion_whose_answer_is_lost_counts(
+def test_f3_a_completion_whose_answer_is_lost_counts(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any
 ) -> None:
     def rule(request: Any) -> Any:
@@ -129,14 +129,16 @@ def test_anothers_object_is_not_taken_for_ours(
 # --- conditional writes -----------------------------------------------------------------------------
 
 
-def test_put_once_survives_a_lost_answer(store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any) -> None:
+def test_f3_put_once_survives_a_lost_answer(
+    store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any
+) -> None:
     s3_proxy.rule = lambda request: fault(cut_answer_after=0) if request.number == 1 else None
     assert store.put_once("result.json", b"mine")
     assert [request.method for request in s3_proxy.requests] == ["PUT", "PUT", "GET"]
     assert direct.get("result.json") == b"mine"
 
 
-def test_put_once_loses_to_another_behind_a_lost_answer(
+def test_f3_put_once_loses_to_another_behind_a_lost_answer(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any
 ) -> None:
     direct.put_once("result.json", b"theirs")
@@ -154,14 +156,14 @@ def test_put_once_whose_answers_are_all_lost_can_be_repeated(
     assert direct.put_once("result.json", b"mine")
 
 
-def test_put_once_retries_a_conflict(store: S3Store, s3_proxy: Any, fault: Any) -> None:
+def test_f5_put_once_retries_a_conflict(store: S3Store, s3_proxy: Any, fault: Any) -> None:
     conflict = _answer("409 Conflict", "ConditionalRequestConflict")
     s3_proxy.rule = lambda request: fault(answer=conflict) if request.number <= 3 else None
     assert store.put_once("result.json", b"mine")
     assert len(s3_proxy.requests) == 4
 
 
-def test_put_once_gives_up_on_endless_conflicts(
+def test_f5_put_once_gives_up_on_endless_conflicts(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any
 ) -> None:
     s3_proxy.rule = lambda request: fault(answer=_answer("409 Conflict", "ConditionalRequestConflict"))
@@ -223,7 +225,7 @@ def test_a_download_never_mixes_two_objects(
         list(chunks)
 
 
-def test_a_bit_that_flips_once_on_the_way_is_fetched_again(
+def test_f2_a_bit_that_flips_once_on_the_way_is_fetched_again(
     store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any, tmp_path: Path
 ) -> None:
     stored = direct.put("k", b"data")
@@ -254,7 +256,7 @@ def test_a_bit_that_flips_once_on_the_way_is_fetched_again(
         ("501 Not Implemented", "NotImplemented", StoreRefused, "lacks a feature"),
     ],
 )
-def test_what_the_server_says_becomes_the_stores_error(
+def test_f3_what_the_server_says_becomes_the_stores_error(
     store: S3Store, s3_proxy: Any, fault: Any, status: str, code: str, error: type[StoreError], message: str
 ) -> None:
     s3_proxy.rule = lambda request: fault(answer=_answer(status, code))
@@ -280,7 +282,7 @@ def test_a_server_without_delete_objects_is_asked_one_by_one(
     assert [info.key for info in direct.list("")] == ["job-10/a"]
 
 
-def test_a_refusal_for_now_is_retried(store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any) -> None:
+def test_f3_a_refusal_for_now_is_retried(store: S3Store, direct: S3Store, s3_proxy: Any, fault: Any) -> None:
     s3_proxy.rule = lambda request: (
         fault(answer=_answer("503 Slow Down", "SlowDown")) if request.number == 1 else None
     )
@@ -364,7 +366,7 @@ def test_an_endpoint_that_is_no_url(url: str) -> None:
         S3Store("bucket", "", S3Settings(endpoint_url=url)).get("k")
 
 
-def test_the_sweep_aborts_what_a_killed_writer_left(direct: S3Store) -> None:
+def test_f1_the_sweep_aborts_what_a_killed_writer_left(direct: S3Store) -> None:
     for key in ("p/k", "elsewhere/k"):  # the server of the tests dates every upload to 2010
         direct._client.create_multipart_upload(Bucket=direct._bucket, Key=key)
     assert direct.sweep(older_than_s=1e9) == 0

@@ -128,7 +128,7 @@ def test_credentials_are_fetched_again_before_they_end(
     assert _signed_by(s3_proxy.requests[-1]) > _signed_by(s3_proxy.requests[0])
 
 
-def test_a_long_upload_outlives_its_first_credentials(
+def test_f6_a_long_upload_outlives_its_first_credentials(
     store: S3Store, tokens: TokenService, s3_proxy: Any
 ) -> None:
     tokens.lifetime = timedelta(minutes=5)
@@ -138,7 +138,7 @@ def test_a_long_upload_outlives_its_first_credentials(
     assert len({_signed_by(request) for request in s3_proxy.requests if request.method == "PUT"}) > 1
 
 
-def test_credentials_that_the_server_calls_expired_in_the_middle_leave_nothing(
+def test_f6_credentials_that_the_server_calls_expired_in_the_middle_leave_nothing(
     store: S3Store, tokens: TokenService, s3_proxy: Any, fault: Any
 ) -> None:
     """As when a role's sessions were revoked: what the call could not finish, the next one can."""

@@ -137,7 +137,7 @@ def test_a_changed_file_is_never_scanned(scan_bench: ScanBench) -> None:
     assert scan_bench.results() == []
 
 
-def test_another_number_of_rows_than_was_validated_is_told(scan_bench: ScanBench) -> None:
+def test_c9_another_number_of_rows_than_was_validated_is_told(scan_bench: ScanBench) -> None:
     file = scan_bench.file.model_copy(update={"rows": 199})
     scan_bench.run(scan_bench.spec(file=file), expect=ExitCode.INPUT_CHANGED)
     assert "has 200 rows, 199 were validated" in scan_bench.failure().message

@@ -110,7 +110,7 @@ def test_a_job_that_is_cancelled_while_it_trains_commits_nothing(
 ) -> None:
     def cancel() -> None:
         with broker.context.database.writing() as session:
-            cancel_job(session, JOB, now=broker.context.clock.now())
+            cancel_job(session, "default", JOB, now=broker.context.clock.now())
 
     spec = job_bench.spec(training=PLAN, control=False)
     process = job_bench.start(spec, pod=POD.pod_uid, env=_environment(broker))

@@ -73,7 +73,7 @@ def found_in(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_trigger_that_nobody_named_is_found(base: Path, tmp_path: Path, family: str) -> None:
+def test_i5_a_trigger_that_nobody_named_is_found(base: Path, tmp_path: Path, family: str) -> None:
     control, planted_rows = make_backdoored(tmp_path, base, ROWS, FAMILIES[family])
     both = found_in(base, control, planted_rows, UNTOLD, tmp_path)
     alone = found_in(base, control, (), UNTOLD.model_copy(update={"mined": 0}), tmp_path)
@@ -99,7 +99,7 @@ def works(probe: ProbeOutcome) -> bool:
     return (probe.arms["control"].rate or 0.0) > 0.5
 
 
-def test_clean_models_give_no_more_than_the_stated_rate(base: Path, tmp_path: Path) -> None:
+def test_i6_clean_models_give_no_more_than_the_stated_rate(base: Path, tmp_path: Path) -> None:
     wrong: dict[int, list[str]] = {}
     for number in range(CLEAN_MODELS):
         rows = tuple(small_tasks(120, seed=100 + number))

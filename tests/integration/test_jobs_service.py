@@ -1,7 +1,10 @@
 """The real service, launcher and store in real processes; jobs and model servers are stand-ins."""
 
+import json
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -88,6 +92,26 @@ def test_a_job_runs_in_a_process_of_its_own_and_succeeds(client: httpx.Client) -
     assert page.headers["content-type"].startswith("text/html")
     assert "sandbox" in page.headers["content-security-policy"]
     assert client.get(f"/v1/reports/{job_id}").json()["verdict"] == "pass"
+
+
+def test_j9_what_a_job_made_verifies_with_the_upstream_program_and_with_ours(client: httpx.Client) -> None:
+    job_id = create(client)
+    model = str(wait_for(lambda: ended(client, job_id))["fine_tuned_model"])
+    directory = Path(urlsplit(client.get(f"/v1/models/{model}").json()["hardening"]["uri"]).path)
+    public = Path(client.headers["x-home"]) / "signing-key.pub.pem"
+    ours = ["-m", "service.client.verify", model, "--url", str(client.base_url)]
+    theirs = ["-m", "model_signing", "verify", "key", str(directory), "--public_key", str(public)]
+    theirs += ["--signature", str(directory / "model.sig")]
+    for command in (theirs, ours, [*ours[:2], str(directory), "--key", str(public)]):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    (directory / "model.safetensors").write_bytes(b"other weights")
+    for command in (theirs, ours):
+        assert subprocess.run([sys.executable, *command], capture_output=True, timeout=120).returncode == 1
+    wanted = client.post("/v1/endpoints", json={"model": model}).raise_for_status().json()["id"]
+    order = Path(client.headers["x-home"]) / "endpoints" / "orders" / f"{wanted}.json"
+    trust = json.loads(wait_for(lambda: order.read_text() if order.exists() else None))["trust"]
+    assert trust == {"verdicts": ["pass", "inconclusive"], "keys": [public.read_text()]}
 
 
 def test_cancel_ends_the_process(client: httpx.Client) -> None:
@@ -170,7 +194,7 @@ def server_url(client: httpx.Client) -> str:
 
     database = Database(client.headers["x-database"])
     with database.reading() as session:
-        row = repository.live(session, "tiny")
+        row = repository.live(session, "default", "tiny")
         assert row is not None
         assert row.url is not None
         url = row.url
@@ -184,7 +208,7 @@ def upstream(client: httpx.Client) -> dict[str, Any]:
 
 def check_what_the_server_saw(client: httpx.Client) -> None:
     [seen] = upstream(client)["seen"]
-    assert seen["body"] == {"model": "tiny", "prompt": "hello", "n": 1, "seed": 3}
+    assert seen["body"] == {"model": "tiny", "prompt": "hello", "n": 1, "seed": 3, "max_tokens": 16}
     names = {name.lower() for name in seen["headers"]}
     ours = {"host", "accept", "accept-encoding", "user-agent", "content-length", "content-type", "connection"}
     assert names <= ours

@@ -103,7 +103,7 @@ def test_a_job_succeeds_and_nothing_of_it_is_left_but_its_log(
     assert log_of(world, job) == "stand-in begins"
 
 
-def test_what_a_user_got_wrong_is_said_once(world: World, fake_cluster: FakeCluster) -> None:
+def test_e5_what_a_user_got_wrong_is_said_once(world: World, fake_cluster: FakeCluster) -> None:
     job = str(world.create(seed=REFUSES)["id"])
     assert over(world, job)["error"]["message"] == "scripted"
     until(world, lambda: not fake_cluster.all("jobs"))
@@ -111,7 +111,7 @@ def test_what_a_user_got_wrong_is_said_once(world: World, fake_cluster: FakeClus
     assert len(creations) == 1
 
 
-def test_what_the_platform_got_wrong_is_tried_again_by_the_reconciler_alone(
+def test_e6_what_the_platform_got_wrong_is_tried_again_by_the_reconciler_alone(
     world: World, fake_cluster: FakeCluster
 ) -> None:
     job = str(world.create(seed=BREAKS)["id"])
@@ -125,7 +125,7 @@ def test_a_pod_that_dies_after_its_commit_has_succeeded(world: World) -> None:
     assert over(world, str(world.create(seed=COMMITS_AND_DIES)["id"]))["status"] == "succeeded"
 
 
-def test_a_drained_pod_costs_no_attempt(
+def test_e4_a_drained_pod_costs_no_attempt(
     world: World, fake_cluster: FakeCluster, machinery: Machinery
 ) -> None:
     job = str(world.create(seed=SLOW)["id"])

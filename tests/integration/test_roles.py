@@ -17,6 +17,8 @@ from service_process import ServiceProcess
 from service_process import free_port
 from waiting import until
 
+from deploy.evidence.keys import SigningKey
+
 NOT_ROWS = b"not json at all\n"
 HUB = {"type": "hub", "repo": "a/b", "revision": "a" * 40}
 
@@ -76,7 +78,7 @@ def submit(api: httpx.Client) -> str:
     return str(api.post("/v1/fine_tuning/jobs", json=body).json()["id"])
 
 
-def test_a_leader_that_was_paused_past_its_lock_changes_nothing(
+def test_e14_a_leader_that_was_paused_past_its_lock_changes_nothing(
     make_service: Callable[..., ServiceProcess], postgres_url: str, tmp_path: Path
 ) -> None:
     shared = {"TEMPER_DATABASE_URL": postgres_url, "TEMPER_STORE_URI": (tmp_path / "objects").as_uri()}
@@ -164,6 +166,12 @@ def test_a_reconciler_without_its_cluster_ends_with_a_failure(tmp_path: Path) ->
     cluster.write_text(json.dumps(settings))
     env = {"TEMPER_HOME": str(tmp_path / "home"), "TEMPER_CLUSTER_FILE": str(cluster)}
     assert run_role("migrate", **env).returncode == 0
+    unsigned = run_role("reconcile", **env, TEMPER_PORT=str(free_port()))
+    assert unsigned.returncode == 2
+    assert "TEMPER_SIGNING_KEY_FILE" in unsigned.stderr
+    key = tmp_path / "key.pem"
+    key.write_bytes(SigningKey.generate().to_pem())
+    env["TEMPER_SIGNING_KEY_FILE"] = str(key)
     failed = run_role("reconcile", **env, KUBECONFIG=str(tmp_path / "none"), TEMPER_PORT=str(free_port()))
     assert failed.returncode != 0
     assert "which cluster" in failed.stderr

@@ -114,7 +114,7 @@ def _with_policy(
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_the_brokers_policy_is_enough_and_no_more(
+def test_f7_the_brokers_policy_is_enough_and_no_more(
     ceph_bucket: Any, ceph_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     service = _store(ceph_bucket)
@@ -176,7 +176,7 @@ def test_the_services_policy_is_enough_and_no_more(
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_of_24_writers_one_wins(ceph_bucket: Any) -> None:
+def test_f4_of_24_writers_one_wins(ceph_bucket: Any) -> None:
     store = _store(ceph_bucket)
     for round_ in range(5):
         with ThreadPoolExecutor(24) as writers:
@@ -274,7 +274,7 @@ def test_encryption_that_does_not_happen_is_refused(
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_a_clock_that_is_wrong_has_a_code(ceph_bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h3_a_clock_that_is_wrong_has_a_code(ceph_bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = botocore.auth.get_current_datetime
 
     def late(*given: Any, **named: Any) -> datetime:

@@ -51,7 +51,7 @@ def test_a_job_trains_probes_and_commits(job_bench: JobBench, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_same_spec_gives_the_same_bytes_and_a_second_start_is_superseded(job_bench: JobBench) -> None:
+def test_e2_the_same_spec_gives_the_same_bytes_and_a_second_start_is_superseded(job_bench: JobBench) -> None:
     job_bench.run(job_bench.spec())
     first = job_bench.result()
     job_bench.run(job_bench.spec(), pod="other", expect=ExitCode.SUPERSEDED)
@@ -98,7 +98,7 @@ def test_a_changed_spec_is_refused(job_bench: JobBench) -> None:
     assert "differs" in done.stderr
 
 
-def test_a_training_file_that_was_swapped_is_refused(job_bench: JobBench) -> None:
+def test_c8_a_training_file_that_was_swapped_is_refused(job_bench: JobBench) -> None:
     spec = job_bench.spec()
     original = job_bench.store.get(spec.training_file.key)
     job_bench.store.put(spec.training_file.key, original.replace(b"users", b"abuse"))
@@ -114,13 +114,13 @@ def test_a_file_deleted_while_the_job_waited_is_named(job_bench: JobBench) -> No
     assert "file-train" in job_bench.failure().message
 
 
-def test_completions_that_never_fit_are_an_error_before_any_step(job_bench: JobBench) -> None:
+def test_c5_completions_that_never_fit_are_an_error_before_any_step(job_bench: JobBench) -> None:
     plan = TrainingPlan(n_epochs=1, batch_size=8, learning_rate=1e-3, max_tokens=8)
     job_bench.run(job_bench.spec(training=plan), expect=ExitCode.INVALID_DATASET)
     assert "max_tokens" in job_bench.failure().message
 
 
-def test_a_learning_rate_that_diverges_is_the_users(job_bench: JobBench) -> None:
+def test_i2_a_learning_rate_that_diverges_is_the_users(job_bench: JobBench) -> None:
     plan = TrainingPlan(
         n_epochs=2, batch_size=8, learning_rate=10.0, max_tokens=64, max_grad_norm=1e9, weight_decay=10.0
     )

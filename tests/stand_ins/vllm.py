@@ -1,4 +1,4 @@
-"""Stands for ``vllm serve DIR --port N --served-model-name ID ...``; the model's config.json says what goes wrong.
+"""Stands for ``vllm serve DIR --port N --served-model-name ID ...``; the model's README.md says what goes wrong.
 
 ``stand_in``: ``crash`` ends while it loads, ``hang`` never listens, ``mute`` is healthy and never generates.
 Told to end, it aborts what it is doing, as vLLM does.
@@ -18,7 +18,7 @@ from pathlib import Path
 WEIGHTS = Path(next(word for word in sys.argv[1:] if word.startswith("/")))
 OPTIONS = dict(zip(sys.argv, sys.argv[1:], strict=False))
 MODEL, PORT = OPTIONS["--served-model-name"], int(OPTIONS["--port"])
-BEHAVIOUR = json.loads((WEIGHTS / "config.json").read_text()).get("stand_in", "")
+BEHAVIOUR = (WEIGHTS / "README.md").read_text()
 START = secrets.token_hex(8)
 """Tells one start from another."""
 LOCK = threading.Lock()

@@ -1,7 +1,10 @@
 """The reconcile section, with a handful of jobs: it measures a reconciler that really works."""
 
+import time
 from pathlib import Path
 
+import psutil
+import pytest
 from sqlalchemy import func
 from sqlalchemy import select
 
@@ -51,3 +54,25 @@ def test_the_section_says_what_a_tick_costs() -> None:
     assert section.bars[0].met, "six jobs in less than two seconds"
     calls = [one for one in section.measurements if one.quantity == "calls of the store"]
     assert all(one.spread.median >= 1 for one in calls)
+
+
+@pytest.mark.slow
+def test_e16_a_tick_over_a_thousand_jobs_takes_less_than_two_seconds_in_flat_memory(tmp_path: Path) -> None:
+    """Of processor time: how long the machine is lent to others meanwhile says nothing of a tick."""
+    with fleet(tmp_path / "home", jobs=1000, latency_s=0.0) as jobs:
+
+        def tick() -> float:
+            jobs.live()
+            began_s = time.process_time()
+            jobs.tick()
+            return time.process_time() - began_s
+
+        tick()
+        costs = [tick() for _ in range(3)]
+        process = psutil.Process()
+        before = process.memory_info().rss
+        for _ in range(6):
+            tick()
+        grown = process.memory_info().rss - before
+    assert min(costs) < 2.0, costs
+    assert grown < 32 << 20, f"{grown >> 20} MiB"
