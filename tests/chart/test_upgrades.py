@@ -20,7 +20,8 @@ from rendered_chart import profile_values
 from rendered_chart import render
 from served import served
 
-SECRETS = {"temper-api-key": "api-key", "temper-postgresql": "password"}
+PASSWORDS = {"temper-api-key": "api-key", "temper-postgresql": "password"}
+SECRETS = {**PASSWORDS, "temper-signing-key": "signing-key.pem"}
 
 
 class _Secrets(ThreadingHTTPServer):
@@ -122,7 +123,8 @@ def test_an_upgrade_changes_no_secret(cluster: _Secrets) -> None:
 def test_each_install_makes_secrets_of_its_own(cluster: _Secrets) -> None:
     first, second = _rendered(cluster, upgrade=False), _rendered(cluster, upgrade=False)
 
-    for name, key in SECRETS.items():
+    assert first["temper-signing-key"] != second["temper-signing-key"]
+    for name, key in PASSWORDS.items():
         one, other = (base64.b64decode(each[name][key]).decode() for each in (first, second))
         assert one != other
         assert len(one) == 48
