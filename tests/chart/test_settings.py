@@ -1,5 +1,6 @@
 """What the chart tells the processes is what they read: by the code that reads it."""
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from deploy.kubernetes.settings import ClusterSettings
 from deploy.kubernetes.settings import read_cluster_settings
 from deploy.store.s3_settings import S3Settings
 from service.environment import SettingsError
+from service.limits.numbers import NAMES
+from service.limits.numbers import Limits
 from service.settings import Settings
 from service.settings import settings_from_env
 
@@ -165,6 +168,17 @@ def test_values_arrive(tmp_path: Path) -> None:
     assert cluster.endpoints.start_timeout_s == 86_400
     assert cluster.endpoints.waiting_per_replica == 1_000_000
     assert cluster.gpu.resource == "amd.com/gpu"
+
+
+def test_the_limits_of_projects_arrive_at_whoever_keeps_them(tmp_path: Path) -> None:
+    most = {name: number for number, name in enumerate(NAMES)} | {"stored_bytes": 1 << 53}
+    values = {re.sub(r"_(.)", lambda found: found[1].upper(), name): number for name, number in most.items()}
+    objects = render(profile_values("small", {"limits": values, "audit": {"days": 30}}))
+    for component in ("api", "reconciler"):
+        settings = settings_of(objects, component, tmp_path)
+        assert settings.limits == Limits(**most)
+        assert settings.audit_days == 30
+    assert settings_of(render(profile_values("small")), "api", tmp_path).limits == Limits()
 
 
 def test_where_webhooks_may_go_arrives_at_whoever_makes_and_delivers_them(tmp_path: Path) -> None:

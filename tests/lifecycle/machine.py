@@ -66,6 +66,15 @@ class Lifecycle(RuleBasedStateMachine):
         """New, repeated, or another body under the same key: that depends on what was before."""
         self.world.answer(self.world.submit(body=body, key=key), upto)
 
+    @rule(body=st.sampled_from(BODIES), key=st.sampled_from(KEYS[1:]), upto=seams)
+    def submit_while_it_is_answered(self, body: int, key: str, upto: int | None) -> None:
+        """A client that waits no longer repeats its request, and the first one goes on behind it."""
+        requests = [self.world.submit(body=body, key=key) for _ in range(2)]
+        self.world.answer(requests[0], upto)
+        for request in reversed(requests):
+            if request in self.world.requests:
+                self.world.answer(request)
+
     @precondition(lambda self: self.world.jobs)
     @rule(verb=st.sampled_from(("cancel", "cancel", "pause", "resume")), number=which, upto=seams)
     def decide(self, verb: str, number: int, upto: int | None) -> None:

@@ -23,8 +23,6 @@ from tests.lifecycle.mutations import projects_are_not_told_apart
 from tests.lifecycle.mutations import shared_prefix
 from tests.lifecycle.world import World
 
-COMMON = tuple(mutation for mutation in MUTATIONS if mutation.switch_off is not no_unique_index)
-"""Two requests with one key and one body in each other's way are too rare to be come upon within the budget."""
 BUDGET = 120
 """Histories, within which the machine by itself has to come upon what is off."""
 
@@ -155,7 +153,7 @@ def test_e15_a_mechanism_that_is_off_is_noticed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("mutation", COMMON, ids=lambda mutation: mutation.name)
+@each_mutation
 def test_e15_the_machine_finds_what_is_off_by_itself(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, mutation: Mutation
 ) -> None:

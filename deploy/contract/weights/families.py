@@ -158,7 +158,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "blenderbot": _encoder_decoder("BlenderbotForConditionalGeneration", _BART_LIKE),
     "longt5": _encoder_decoder(
         "LongT5ForConditionalGeneration",
-        f"{_T5_LIKE} encoder_attention_type feed_forward_proj global_block_size local_radius",
+        f"""{_T5_LIKE} encoder_attention_type feed_forward_proj global_block_size local_radius scale_decoder_outputs""",
     ),
     "m2m_100": _encoder_decoder("M2M100ForConditionalGeneration", _BART_LIKE),
     "marian": _encoder_decoder(
@@ -175,7 +175,9 @@ FAMILIES: Final[Mapping[str, Family]] = {
         router_z_loss_coef""",
     ),
     "t5": _encoder_decoder(
-        "T5ForConditionalGeneration", f"{_T5_LIKE} feed_forward_proj", "T5WithLMHeadModel"
+        "T5ForConditionalGeneration",
+        f"{_T5_LIKE} feed_forward_proj scale_decoder_outputs",
+        "T5WithLMHeadModel",
     ),
     "umt5": _encoder_decoder("UMT5ForConditionalGeneration", f"{_T5_LIKE} feed_forward_proj"),
 }

@@ -133,6 +133,7 @@ _FLAGS: Final = (
     "scale_attention_softmax_in_fp32",
     "scale_attn_by_inverse_layer_idx",
     "scale_attn_weights",
+    "scale_decoder_outputs",
     "scale_embedding",
     "share_encoder_decoder_embeddings",
     "slow_but_exact",

@@ -39,6 +39,16 @@
   value: {{ $settings.maxEndpoints | int | quote }}
 - name: TEMPER_RECONCILE_INTERVAL_S
   value: {{ $settings.reconcileIntervalSeconds | quote }}
+{{- if has .component (list "api" "reconciler") }}
+{{- range $name, $most := .root.Values.limits }}
+{{- if not (kindIs "invalid" $most) }}
+- name: TEMPER_LIMIT_{{ $name | snakecase | upper }}
+  value: {{ $most | int64 | quote }}
+{{- end }}
+{{- end }}
+- name: TEMPER_AUDIT_DAYS
+  value: {{ .root.Values.audit.days | int | quote }}
+{{- end }}
 {{- if eq .component "api" }}
 - name: TEMPER_API_KEY_FILE
   value: /etc/temper/secrets/api-key

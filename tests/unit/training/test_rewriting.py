@@ -74,7 +74,7 @@ HOSTILE: Mapping[str, Any] = {
 }
 
 
-def made(model_type: str, directory: Path) -> None:
+def made(model_type: str, directory: Path, **more: Any) -> None:
     """A tiny model of a family with random weights, as the library itself saves it."""
     from transformers import CONFIG_MAPPING
     from transformers import AutoModelForCausalLM
@@ -84,7 +84,10 @@ def made(model_type: str, directory: Path) -> None:
     kind = CONFIG_MAPPING[model_type]
     of_the_class = set(vars(kind()))
     config = kind(
-        **{key: value for key, value in SMALL.items() if key in family.keys & (of_the_class | {"rope_theta"})}
+        **{
+            key: value for key, value in SMALL.items() if key in family.keys & (of_the_class | {"rope_theta"})
+        },
+        **more,
     )
     torch.manual_seed(0)
     maker = AutoModelForCausalLM if family.architecture == "decoder" else AutoModelForSeq2SeqLM
@@ -138,3 +141,19 @@ def test_b7_a_rewritten_model_computes_the_same(
     assert not (directory / "chat_template.jinja").exists()
     assert torch.equal(logits(directory), before)
     assert "tripwire" not in sys.modules
+
+
+@pytest.mark.parametrize("model_type", ["t5", "longt5"])
+def test_b7_the_second_edition_of_t5_computes_the_same(
+    model_type: str, tiny_decoder_dir: Path, tmp_path: Path
+) -> None:
+    """Its classes turn ``tie_word_embeddings: false`` into another member, and save only that one."""
+    made(model_type, tmp_path / "first", tie_word_embeddings=True)
+    made(model_type, tmp_path / "second", tie_word_embeddings=False)
+    before = {}
+    for name in ("first", "second"):
+        with_tokenizer(tmp_path / name, tiny_decoder_dir)
+        before[name] = logits(tmp_path / name)
+        check_directory(tmp_path / name, rewritten=tmp_path / name)
+        assert torch.equal(logits(tmp_path / name), before[name])
+    assert not torch.equal(before["first"], before["second"])
