@@ -180,23 +180,35 @@ def accepted_is_kept(history: History) -> Iterator[str]:
 def one_key_one_job(history: History) -> Iterator[str]:
     """The same key with the same body is always the same job; with another body it is refused."""
     held: dict[str, tuple[int | None, str]] = {}
-    for entry in history.entries:
+    for place, entry in enumerate(history.entries):
         if isinstance(entry, Restored):
-            held = {key: (body, job) for key, (body, job) in held.items() if job in entry.recorded}
+            known = entry.recorded | entry.rows
+            held = {key: (body, job) for key, (body, job) in held.items() if job in known}
         if not isinstance(entry, Answered) or entry.verb != "create" or entry.key is None:
             continue
-        known = held.get(entry.key)
+        of = held.get(entry.key)
         if entry.status == 200 and entry.job is not None:
-            if known is not None and known != (entry.body, entry.job):
-                yield f"{entry} though the key is of {known}"
+            if of is not None and of != (entry.body, entry.job):
+                yield f"{entry} though the key is of {of}"
             held[entry.key] = (entry.body, entry.job)
-        elif entry.status == 422 and (known is None or known[0] == entry.body) and not _died(history, entry):
-            yield f"{entry} though the key is of {known}"
+        elif (
+            entry.status == 422
+            and (of is None or of[0] == entry.body)
+            and not _may_have_come_first(history, entry, place)
+        ):
+            yield f"{entry} though the key is of {of}"
 
 
-def _died(history: History, answer: Answered) -> bool:
-    """Whether another request with this key may have come through without an answer."""
-    return any(entry.key == answer.key for entry in history.of(Unanswered))
+def _may_have_come_first(history: History, refused: Answered, place: int) -> bool:
+    """Whether a request with this key may have come through before, and was not answered or not yet."""
+    return any(entry.key == refused.key for entry in history.of(Unanswered)) or any(
+        isinstance(entry, Answered)
+        and entry.verb == "create"
+        and (entry.key, entry.status) == (refused.key, 200)
+        and entry.body != refused.body
+        and entry.asked < place
+        for entry in history.entries[place:]
+    )
 
 
 def no_job_of_nobody(history: History) -> Iterator[str]:

@@ -60,6 +60,8 @@ class Answered:
     job: str | None
     key: str | None = None
     body: int | None = None
+    asked: int = 0
+    """Entries of the history when it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from hypothesis.stateful import precondition
 from hypothesis.stateful import rule
 from hypothesis.stateful import run_state_machine_as_test
 
+from deploy.contract import layout
 from tests.lifecycle.checks import check
 from tests.lifecycle.cluster import Job
 from tests.lifecycle.cluster import Pod
@@ -51,10 +52,10 @@ class Lifecycle(RuleBasedStateMachine):
         return [pod for pod in self.world.cluster.pods if not pod.strand.ended]
 
     @initialize(
-        bodies=st.lists(st.sampled_from(BODIES), min_size=1, max_size=3), times=st.sampled_from((0, 2, 4))
+        bodies=st.lists(st.sampled_from(BODIES), min_size=1, max_size=3), times=st.sampled_from((0, 3, 5, 6))
     )
     def begin(self, bodies: list[int], times: int) -> None:
-        """An empty service has no history worth a look."""
+        """An empty service has no history worth a look; from a request to its run it takes five ticks."""
         for body in bodies:
             self.world.create(body=body)
         self.world.tick(times)
@@ -79,6 +80,18 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(("cancel", "cancel", "pause", "resume")), number=which, upto=seams)
     def decide(self, verb: str, number: int, upto: int | None) -> None:
         self.world.answer(self.world.decide(verb, self._job(number)), upto)
+
+    @precondition(lambda self: self.world.cluster.jobs)
+    @rule(number=which, times=st.integers(min_value=0, max_value=2))
+    def cancel_within_a_tick(self, number: int, times: int) -> None:
+        """Some ticks after its run has ended, between the reconciler's look at its row and the change that follows."""
+        identity = layout.job_of_name(self._run(number).order.name)
+        assert identity is not None
+        self.all_runs_go_on(None)
+        self.world.tick(times)
+        self.world.stop_before_a_change()
+        self.world.answer(self.world.decide("cancel", identity[0]))
+        self.world.tick()
 
     @precondition(lambda self: self.world.requests)
     @rule(number=which, upto=seams)
@@ -121,6 +134,16 @@ class Lifecycle(RuleBasedStateMachine):
     def elect(self, name: str) -> None:
         self.world.elect(name)
 
+    @rule(upto=seams)
+    def lead_is_lost_in_the_middle(self, upto: int | None) -> None:
+        """The leader is paused for longer than its lock holds, and goes on when another one leads."""
+        former = self.world.leader
+        assert former is not None
+        self.world.advance_reconciler(former, upto)
+        self.world.elect(next(name for name in NAMES if name != former))
+        self.world.advance_reconciler(former)
+        self.world.look()
+
     @rule(name=name)
     def reconciler_dies(self, name: str) -> None:
         self.world.start_reconciler(name)
@@ -134,6 +157,18 @@ class Lifecycle(RuleBasedStateMachine):
         run = self._run(number)
         if run.exit_code is None:
             self.world.cluster.start_pod(run.order.name).strand.advance(upto)
+            run.note_ends()
+
+    @precondition(lambda self: self.world.cluster.jobs)
+    @rule(number=which, first=seams, second=seams)
+    def start_twice(self, number: int, first: int | None, second: int | None) -> None:
+        """A node that is taken for lost goes on beside its replacement."""
+        run = self._run(number)
+        if run.exit_code is None:
+            pods = [self.world.cluster.start_pod(run.order.name) for _ in range(2)]
+            pods[0].strand.advance(first)
+            pods[1].strand.advance(second)
+            pods[0].strand.advance()
             run.note_ends()
 
     @precondition(lambda self: self._living())

@@ -174,6 +174,8 @@ class Request:
     job: str | None = None
     key: str | None = None
     body: int | None = None
+    asked: int = 0
+    """Entries of the history when it was made."""
 
 
 class World:
@@ -288,6 +290,14 @@ class World:
         if there.strand.ended:
             there.strand = None
 
+    def stop_before_a_change(self) -> None:
+        """The leader's tick, as far as its next transaction; to its end if it has none."""
+        assert self.leader is not None
+        there = self.reconcilers[self.leader]
+        self.advance_reconciler(self.leader, 1)
+        while there.strand is not None and there.strand.at != "begin":
+            self.advance_reconciler(self.leader, 1)
+
     def tick(self, times: int = 1) -> None:
         """Whole ticks of the leader."""
         for _ in range(times):
@@ -330,7 +340,8 @@ class World:
         if retry:
             headers["x-stainless-retry-count"] = "1"
         work = self._post(JOBS, document, headers)
-        request = Request(self.turns.begin(work), "create", key=key, body=body)
+        asked = len(self.history.entries)
+        request = Request(self.turns.begin(work), "create", key=key, body=body, asked=asked)
         self.requests.append(request)
         return request
 
@@ -372,7 +383,12 @@ class World:
         good = answer.status_code == 200
         job = str(answer.json()["id"]) if good and request.verb != "deploy" else request.job
         told = Answered(
-            verb=request.verb, status=answer.status_code, job=job, key=request.key, body=request.body
+            verb=request.verb,
+            status=answer.status_code,
+            job=job,
+            key=request.key,
+            body=request.body,
+            asked=request.asked,
         )
         self.history.add(told)
         if good and request.verb == "create" and job is not None and job not in self.jobs:
