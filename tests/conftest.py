@@ -1,5 +1,7 @@
 """Settings of every test run. The fixtures that many tests share are plugins in tests/fixtures."""
 
+import gc
+
 from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = [
@@ -19,3 +21,9 @@ pytest_plugins = [
 # How long one example takes says more about the machine than about the code.
 hypothesis_settings.register_profile("temper", deadline=None)
 hypothesis_settings.load_profile("temper")
+
+
+def pytest_collection_finish() -> None:
+    """What ten thousand tests and their libraries are made of stays; nobody needs to walk it over and over."""
+    gc.collect()
+    gc.freeze()

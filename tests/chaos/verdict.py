@@ -40,7 +40,6 @@ class Verdict:
     failed: int = 0
     cancelled: int = 0
     faults: dict[str, int] = field(default_factory=dict)
-    starts: int = 0
     lost: int = 0
     duplicated: int = 0
     results_written_over: int = 0

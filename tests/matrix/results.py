@@ -30,15 +30,21 @@ class Result:
     why: str
 
 
+def lacking() -> dict[str, str]:
+    """Marks of tests that cannot run on this machine, and why."""
+    found = {}
+    if not os.environ.get("KUBECONFIG"):
+        found["cluster"] = "KUBECONFIG names no cluster"
+    if not any(shutil.which(engine) for engine in ("docker", "podman")):
+        found["images"] = "there is no container engine"
+    if not shutil.which("nvidia-smi"):
+        found["gpu"] = "there is no NVIDIA GPU"
+    return found
+
+
 def not_here(test: NamedTest) -> str:
     """Why ``test`` cannot run on this machine; empty where it can."""
-    if "cluster" in test.marks and not os.environ.get("KUBECONFIG"):
-        return "KUBECONFIG names no cluster"
-    if "images" in test.marks and not any(shutil.which(engine) for engine in ("docker", "podman")):
-        return "there is no container engine"
-    if "gpu" in test.marks and not shutil.which("nvidia-smi"):
-        return "there is no NVIDIA GPU"
-    return ""
+    return next((why for mark, why in lacking().items() if mark in test.marks), "")
 
 
 def run(tests: Sequence[NamedTest], record: Path) -> list[Result]:
@@ -48,7 +54,9 @@ def run(tests: Sequence[NamedTest], record: Path) -> list[Result]:
         RuntimeError: pytest could not run them, and said why itself.
     """
     record.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", *sorted({test.node for test in tests}), "-m", "", "-q"]
+    # A single set of parameters, too, may carry a mark.
+    able = " and ".join(f"not {mark}" for mark in lacking())
+    command = [sys.executable, "-m", "pytest", *sorted({test.node for test in tests}), "-m", able, "-q"]
     parallel = ["-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
     limits = ["--timeout", str(_TEST_TIMEOUT_S), f"--junitxml={record}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
