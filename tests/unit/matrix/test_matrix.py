@@ -6,8 +6,10 @@ import pytest
 
 from tests.matrix.agreement import absent
 from tests.matrix.agreement import disagreements
+from tests.matrix.named_tests import NamedTest
 from tests.matrix.named_tests import named_tests
 from tests.matrix.results import read_record
+from tests.matrix.results import run
 from tests.matrix.results import summed
 from tests.matrix.rows import PAGE
 from tests.matrix.rows import PageError
@@ -113,3 +115,18 @@ def test_a_row_fails_with_one_test_and_passes_only_if_something_ran() -> None:
     assert outcomes["D3"][0] == "passed"
     assert outcomes["D4"][0] == "failed"
     assert set(outcomes) == {"D1", "D2", "D3", "D4"}
+
+
+def test_a_single_parameter_that_needs_a_cluster_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    source = tmp_path / "test_parameters.py"
+    source.write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('there', [True, pytest.param(False, marks=pytest.mark.cluster)])\n"
+        "def test_d1_one(there): assert there\n"
+    )
+    test = NamedTest(row="D1", node=f"{source}::test_d1_one", lane="default", marks=frozenset())
+    results = run([test], tmp_path / "record.xml")
+    assert [(each.row, each.outcome) for each in results] == [("D1", "passed")]
