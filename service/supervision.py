@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from service.reconcile.background import TRANSIENT
 
@@ -19,3 +21,17 @@ def keep_doing(what: str, step: Callable[[], object], stop: threading.Event, *, 
         except Exception:  # the supervisor of all that goes on beside the ticks
             logger.exception("%s failed", what)
         stop.wait(every_s)
+
+
+@contextmanager
+def kept_doing(what: str, step: Callable[[], object], *, every_s: float) -> Iterator[None]:
+    """For as long as the block lasts; a step that has begun then is waited for."""
+    stop = threading.Event()
+    arguments = {"what": what, "step": step, "stop": stop, "every_s": every_s}
+    thread = threading.Thread(target=keep_doing, kwargs=arguments, name=what, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

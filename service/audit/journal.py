@@ -32,6 +32,7 @@ from service.audit.entry import write
 from service.clock import Clock
 from service.database import Database
 from service.metrics import Metrics
+from service.supervision import kept_doing
 
 logger = logging.getLogger(__name__)
 FLUSH_EVERY_S: Final = 1.0
@@ -114,19 +115,10 @@ class Journal:
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Write in a thread, for as long as the block lasts; then everything that is left."""
-        stop = threading.Event()
-
-        def keep() -> None:
-            while not stop.wait(FLUSH_EVERY_S):
-                self.flush()
-
-        thread = threading.Thread(target=keep, name="audit", daemon=True)
-        thread.start()
         try:
-            yield
+            with kept_doing("audit", self.flush, every_s=FLUSH_EVERY_S):
+                yield
         finally:
-            stop.set()
-            thread.join()
             self.flush()
 
 

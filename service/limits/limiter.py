@@ -32,6 +32,7 @@ from service.limits.numbers import WINDOW_S
 from service.limits.numbers import Limits
 from service.limits.numbers import Rate
 from service.limits.repository import LimitRepository
+from service.supervision import kept_doing
 
 logger = logging.getLogger(__name__)
 KNOWN_FOR_S: Final = 5.0
@@ -284,19 +285,10 @@ class Limiter:
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Renew and return in a thread, for as long as the block lasts; then return everything."""
-        stop = threading.Event()
-
-        def keep() -> None:
-            while not stop.wait(KEEP_EVERY_S):
-                self.step()
-
-        thread = threading.Thread(target=keep, name="limits", daemon=True)
-        thread.start()
         try:
-            yield
+            with kept_doing("limits", self.step, every_s=KEEP_EVERY_S):
+                yield
         finally:
-            stop.set()
-            thread.join()
             self.step(ending=True)
 
     def step(self, *, ending: bool = False) -> None:

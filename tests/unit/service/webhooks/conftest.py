@@ -2,6 +2,7 @@
 
 import ipaddress
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from job_world import world
 from starlette.testclient import TestClient
 from webhook_receiver import NAME
 from webhook_receiver import Receiver
+from webhook_receiver import plain
 from webhook_receiver import receiving
 
 from service.context import Context
@@ -73,6 +75,21 @@ class Hooks:
             count += begun
             self.deliverer.settle()
         return count
+
+    def begin_to_deliver(self, status: int) -> threading.Event:
+        """A job ends, and the receiver has its event but answers only once what is returned is set."""
+        arrived, hang = threading.Event(), threading.Event()
+
+        def answer(handler: Any) -> None:
+            arrived.set()
+            hang.wait(5.0)
+            plain(handler, status)
+
+        self.receiver.answer = answer
+        self.end()
+        self.deliverer.step()
+        assert arrived.wait(5.0)
+        return hang
 
     def end(self, job: str = "ftjob-1", *, project: str = "default") -> None:
         """A job of a project succeeds."""

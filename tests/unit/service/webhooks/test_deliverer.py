@@ -224,17 +224,7 @@ def test_the_log_is_kept_for_thirty_days_and_what_waits_for_ever(hooks: Any) -> 
 
 def test_a_redelivery_asked_for_while_one_goes_on_is_made_too(hooks: Any) -> None:
     made = hooks.create("hardening.verdict")
-    arrived, hang = threading.Event(), threading.Event()
-
-    def answer(handler: Any) -> None:
-        arrived.set()
-        hang.wait(5.0)
-        plain(handler, 204)
-
-    hooks.receiver.answer = answer
-    hooks.end()
-    hooks.deliverer.step()
-    assert arrived.wait(5.0)
+    hang = hooks.begin_to_deliver(204)
     [logged] = hooks.log(made["id"])
     hooks.api.post(
         f"/v1/webhook_endpoints/{made['id']}/deliveries/{logged['id']}/redeliver"

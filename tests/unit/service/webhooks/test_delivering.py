@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from standardwebhooks import Webhook
-from webhook_receiver import plain
 
 from service.webhooks import fleet
 from service.webhooks.events import events_of_end
@@ -42,17 +41,7 @@ def test_an_event_is_delivered_signed_once_and_logged(hooks: Any) -> None:
 
 def test_a_webhook_is_removed_with_its_log_while_a_delivery_goes_on(hooks: Any) -> None:
     made = hooks.create("hardening.verdict")
-    arrived, hang = threading.Event(), threading.Event()
-
-    def answer(handler: Any) -> None:
-        arrived.set()
-        hang.wait(5.0)
-        plain(handler, 410)
-
-    hooks.receiver.answer = answer
-    hooks.end()
-    hooks.deliverer.step()
-    assert arrived.wait(5.0)
+    hang = hooks.begin_to_deliver(410)
     hooks.api.delete(f"/v1/webhook_endpoints/{made['id']}").raise_for_status()
     hang.set()
     hooks.deliverer.settle()
