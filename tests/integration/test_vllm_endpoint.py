@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 
 from deploy.contract.document import StoredFile
 from deploy.contract.document import sha256_hex
+from deploy.contract.exit_codes import ExitCode
 from deploy.endpoint.local import LocalEndpoints
 from deploy.endpoint.protocol import Serve
 from deploy.endpoint.protocol import ServePhase
@@ -111,7 +113,15 @@ def test_a_killed_server_takes_its_engine_with_it(
     assert session_members(state["session"]) == []
 
 
-def test_what_vllm_refuses_reaches_the_reason(
+def test_what_vllm_refuses_reaches_the_reason(backend: LocalEndpoints, tiny_decoder_dir: Path) -> None:
+    backend.serve(replace(order(tiny_decoder_dir), max_model_len=1_000_000))
+    server = settle(backend)
+    assert server.phase is ServePhase.FAILED
+    assert "exit code" in (server.reason or "")
+    assert "Error" in (server.reason or ""), server.reason
+
+
+def test_what_we_refuse_before_vllm_sees_it_reaches_the_reason(
     backend: LocalEndpoints, tiny_decoder_dir: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -121,5 +131,5 @@ def test_what_vllm_refuses_reaches_the_reason(
     backend.serve(order(model))
     server = settle(backend)
     assert server.phase is ServePhase.FAILED
-    assert "exit code" in (server.reason or "")
-    assert "Error" in (server.reason or ""), server.reason
+    assert f"exit code {int(ExitCode.INVALID_MODEL)}" in (server.reason or "")
+    assert "refused: config.json: hidden_act must be one of" in (server.reason or ""), server.reason
