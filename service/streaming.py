@@ -1,14 +1,19 @@
 """Bytes between requests and the object store, in constant memory.
 
-The store blocks, requests do not: a worker thread runs the store and pulls each chunk out of the
-event loop when it is ready for it, so a slow store slows its sender down instead of filling memory.
+The store blocks, requests do not: a worker thread runs the store and takes blocks out of the event
+loop, which receives the next ones meanwhile, a few and no more: a slow store slows its sender down
+instead of filling memory.
 """
 
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from collections.abc import Awaitable
+from collections.abc import Callable
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
+from typing import TypeVar
 from urllib.parse import quote
 
 import anyio
@@ -28,9 +33,17 @@ from service.errors import NotFound
 from service.errors import RequestTimeout
 from service.errors import TooLarge
 
+Result = TypeVar("Result")
 END: Final = b""
+BLOCK_BYTES: Final = 1 << 20
+BLOCKS_AHEAD: Final = 2
 LEAST_BYTES_PER_S: Final = 1024
 """Slower bodies are cut, once they have been waited for as long as one may be silent; a modem of 1990 was faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: Exception
 
 
 async def body_of(request: Request, *, idle_s: float) -> AsyncIterator[bytes]:
@@ -100,22 +113,75 @@ async def verified(
 async def store_stream(context: Context, key: str, chunks: AsyncIterator[bytes]) -> StoredFile:
     """Write chunks as one object. Whatever they raise comes out, with nothing left visible."""
 
-    def put() -> StoredFile:
-        return context.store.put(key, _pulled(chunks))
+    async def in_worker(put: Callable[[], None]) -> None:
+        await run_sync(put, limiter=context.transfers)
 
-    stored = await run_sync(put, limiter=context.transfers)
+    stored = await pumped(chunks, lambda blocks: context.store.put(key, blocks), run=in_worker)
     context.metrics.received.inc(stored.size_bytes)
     return stored
 
 
-def _pulled(chunks: AsyncIterator[bytes]) -> Iterator[bytes]:
-    while chunk := run_in_loop(_next, chunks):
-        yield chunk
+async def pumped(
+    chunks: AsyncIterator[bytes],
+    consume: Callable[[Iterator[bytes]], Result],
+    *,
+    run: Callable[[Callable[[], None]], Awaitable[None]],
+) -> Result:
+    """What ``consume`` makes of the chunks, in a thread of ``run``, while the next ones are received.
+
+    Whatever the chunks or ``consume`` raise comes out. At most ``BLOCKS_AHEAD`` + 2 blocks of
+    ``BLOCK_BYTES`` (and one chunk each) are in memory.
+    """
+    sender, receiver = anyio.create_memory_object_stream[bytes | Exception](BLOCKS_AHEAD)
+    outcome: list[Result | _Raised] = []
+
+    async def fill() -> None:
+        with sender:
+            try:
+                async for block in _blocks(chunks):
+                    await sender.send(block)
+                await sender.send(END)
+            except Exception as error:
+                # A stream that is closed without its mark is an error to the one who reads it.
+                await sender.send(error)
+
+    def received() -> Iterator[bytes]:
+        while block := run_in_loop(receiver.receive):
+            if isinstance(block, Exception):
+                raise block
+            yield block
+
+    def consumed() -> None:
+        # Carried out by hand: a task group would wrap it in an ExceptionGroup.
+        try:
+            outcome.append(consume(received()))
+        except Exception as error:
+            outcome.append(_Raised(error))
+
+    with receiver:
+        async with anyio.create_task_group() as filling:
+            filling.start_soon(fill)
+            await run(consumed)
+            filling.cancel_scope.cancel()
+    (result,) = outcome
+    if isinstance(result, _Raised):
+        raise result.error
+    return result
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes:
-    # StopAsyncIteration cannot cross into a synchronous generator; no chunk is empty, so that marks the end.
-    return await anext(chunks, END)
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in larger pieces: each of them costs a way between threads."""
+    block: list[bytes] = []
+    held = 0
+    async for chunk in chunks:
+        block.append(chunk)
+        held += len(chunk)
+        if held >= BLOCK_BYTES:
+            yield b"".join(block)
+            block.clear()
+            held = 0
+    if block:
+        yield b"".join(block)
 
 
 def object_response(store: ObjectStore, key: str, *, size_bytes: int, filename: str) -> Response:

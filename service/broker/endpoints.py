@@ -10,7 +10,6 @@ from typing import ClassVar
 from typing import Final
 from typing import TypeVar
 
-from anyio.from_thread import run as run_in_loop
 from fastapi import APIRouter
 from fastapi import Depends
 from fastapi import Query
@@ -62,6 +61,7 @@ from service.broker.uploads import DirectUploads
 from service.broker.uploads import StoredUploads
 from service.errors import BadRequest
 from service.errors import ServiceError
+from service.streaming import pumped
 from service.streaming import verified
 
 router = APIRouter()
@@ -325,15 +325,7 @@ async def put_part(
     body = verified(
         paced(request, size_bytes, caller.broker.limits), size_bytes=size_bytes, sha256=sha256, param="body"
     )
-
-    async def pull() -> bytes:
-        return await anext(body, b"")
-
-    def chunks() -> Iterator[bytes]:
-        while chunk := run_in_loop(pull):
-            yield chunk
-
-    await caller.run(lambda: uploads.put(upload, number, chunks(), sha256=sha256))
+    await pumped(body, lambda blocks: uploads.put(upload, number, blocks, sha256=sha256), run=caller.run)
     caller.broker.instruments.bytes.labels("in", "through").inc(size_bytes)
     return _json(SentPart(etag=sha256))
 
